@@ -1,0 +1,35 @@
+"""Oculus: one file that watches numbers, stores every sample in DuckDB, and raises alerts.
+
+Importing the package does no work: the public names are loaded when they are first used, and
+nothing is patched or started.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from oculus.collectors.base import Collector
+    from oculus.model import Event, Sample
+    from oculus.rules.engine import RuleEngine
+    from oculus.storage import Storage
+
+_PUBLIC = {
+    "Collector": "oculus.collectors.base",
+    "Event": "oculus.model",
+    "RuleEngine": "oculus.rules.engine",
+    "Sample": "oculus.model",
+    "Storage": "oculus.storage",
+}
+
+__all__ = ["Collector", "Event", "RuleEngine", "Sample", "Storage", "__version__"]
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name on first use."""
+    if name in _PUBLIC:
+        return getattr(import_module(_PUBLIC[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,311 @@
+"""The daemon: the only place that wires the stages. Starts them in order, stops in reverse, reloads.
+
+samples: collectors → pipe → writer → DuckDB; after each commit → Latest and the rules;
+transitions: rules → events, back into the pipe → the dispatcher → channels.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import gevent
+from gevent import socket
+from gevent.event import Event as Signal
+from loguru import logger
+
+from oculus import __version__, telemetry
+from oculus.clock import SECOND, ClockGuard, now
+from oculus.collectors import collector_class
+from oculus.collectors.base import Context
+from oculus.collectors.scheduler import Scheduler
+from oculus.config.settings import CollectorSpec, ServerSettings, Settings
+from oculus.errors import ConfigError, OculusError, StartError
+from oculus.model import Batch, Event, EventType, Micros, Severity, Transition, symbols_of
+from oculus.notify import CHANNELS, channel
+from oculus.notify.dispatch import Dispatcher
+from oculus.pipe import Pipe
+from oculus.rules.engine import RuleEngine
+from oculus.rules.loop import RuleLoop
+from oculus.storage import ingest, queries
+from oculus.storage.database import Database
+from oculus.storage.latest import Latest
+from oculus.storage.readers import Readers
+from oculus.storage.retention import CLOCK_MARK, PERIOD, Retention, last_mark
+from oculus.storage.writer import Writer
+from oculus.supervise import Supervisor, Watchdog, Worker
+from oculus.web.server import WebServer
+from oculus.web.services import Services
+
+# A native thread that runs Python hands the interpreter over this often, where 5 ms is usual: the hub
+# waits for it that long at most.
+SWITCH_INTERVAL = 0.001  # seconds
+
+# A stop must be over within 5 s (the contract with init systems); these leave a margin.
+DRAIN = 3.5  # seconds that the writer has to commit what is queued
+REQUESTS = 0.3  # seconds that requests under way have to end
+
+CLOCK_CHECK = 5.0  # seconds between two looks for a step of the wall clock
+
+RESTORED = 3600 * SECOND  # how far back the sparklines reach after a start
+RESTORE_TIMEOUT = 120.0  # seconds: a full scan of a large history on a slow card
+
+# The dashboard shows a value as old after this many of its intervals, but not before the least time.
+OLD_INTERVALS = 3
+OLD_LEAST = 30.0  # seconds
+OLD_PUSHED = 300.0  # seconds, for what no collector brings
+
+_LEVELS: dict[Severity, str] = {"info": "INFO", "warn": "WARNING", "error": "ERROR", "critical": "CRITICAL"}
+
+
+class Oculus:
+    """A daemon: `start`, `run` until `stop`, `close`."""
+
+    def __init__(self, settings: Settings, reread: Callable[[], Settings] | None = None) -> None:
+        """`reread` reads the configuration anew for a reload; it raises ConfigError for a wrong one."""
+        self.settings = settings
+        self._reread = reread
+        self._stopping = False
+        self._wake = Signal()
+        self.started = time.monotonic()
+        self.pipe = Pipe(settings.database.queue)
+        self.latest = Latest()
+        self.watchdog = Watchdog()
+        self.supervisor = Supervisor(self._died)
+        self.dispatcher = Dispatcher({name: channel(name) for name in CHANNELS})
+        self.engine = RuleEngine(settings.rules, self._last)
+        self.rule_loop = RuleLoop(self.engine, self._emit)
+        rates = telemetry.Rates()
+        self.context = Context(lambda: telemetry.figures(self, rates))
+        self.scheduler = Scheduler(self.supervisor, self.pipe.put, self._put_event)
+
+    # -- life -----------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Start everything; raises StartError, with nothing left open, when this host does not let it."""
+        sys.setswitchinterval(SWITCH_INTERVAL)
+        listener = listen(self.settings.server)
+        try:
+            self._open_storage()
+            self.web = WebServer(listener, self._services())
+        except BaseException:
+            listener.close()
+            raise
+        self.port: int = listener.getsockname()[1]
+        self._writer = self.supervisor.spawn("writer", self.writer.run)
+        self.supervisor.spawn("watchdog", self.watchdog.run)
+        self.supervisor.spawn("rules", self.rule_loop.run)
+        self.supervisor.spawn("clock", self._watch_clock)
+        self.web.start()
+        for spec in self.settings.collectors:
+            self._start_collector(spec)
+        self.supervisor.spawn("restore", self._restore_latest)
+        self.supervisor.spawn("retention", self._keep_retention)
+        for warning in self.settings.warnings:
+            logger.warning("{}", warning)
+        bind, settings = self.settings.server.bind, self.settings
+        self._note(
+            "oculus", "system", "info",
+            f"Oculus {__version__} is at http://{f'[{bind}]' if ':' in bind else bind}:{self.port}, with"
+            f" {len(settings.collectors)} collectors and {len(settings.rules)} rules, storing in"
+            f" {self.database.path}",
+        )  # fmt: skip
+
+    def run(self) -> None:
+        """Serve until `stop` is called; reload when `request_reload` is."""
+        while True:
+            self._wake.wait()
+            self._wake.clear()
+            if self._stopping:
+                return
+            self.reload()
+
+    def stop(self) -> None:
+        """Make `run` return; may be called from a signal handler."""
+        self._stopping = True
+        self._wake.set()
+
+    def request_reload(self) -> None:
+        """Make `run` reload; may be called from a signal handler."""
+        self._wake.set()
+
+    def close(self) -> bool:
+        """Stop in reverse order: measure no more, commit what is queued, close the file.
+
+        Returns whether all of it was committed in time.
+        """
+        self.scheduler.stop()
+        self.web.stop(REQUESTS)
+        self.supervisor.stop("retention", "restore", "clock", "rules", "watchdog")
+        self.context.close()
+        self._note("oculus", "system", "info", "Oculus is stopping")
+        self.pipe.close()
+        if not self._writer.join(DRAIN):
+            left = len(self.pipe) + self.writer.waiting
+            logger.error("stopped with {} samples that the database did not take: {}", left, self.writer.error)
+            return False
+        try:
+            self.retention.mark()
+        except OculusError as error:
+            logger.warning("the trusted time could not be stored: {}", error)
+        self.readers.close()
+        self.writer.close()
+        self.database.close()
+        logger.info("Oculus stopped, everything is stored")
+        return True
+
+    def reload(self) -> None:
+        """Take a changed configuration over; only collectors that changed are touched.
+
+        One with a mistake changes nothing: the old one stays in force.
+        """
+        if self._reread is None:
+            return
+        try:
+            settings = self._reread()
+        except ConfigError as error:
+            for mistake in error.mistakes:
+                logger.error("{}", mistake)
+            self._note("oculus", "error", "error", "reload refused, the configuration is as before")
+            return
+        before = {spec.id: spec for spec in self.settings.collectors}
+        after = {spec.id: spec for spec in settings.collectors}
+        gone = [id for id, spec in before.items() if after.get(id) != spec]
+        new = [spec for id, spec in after.items() if before.get(id) != spec]
+        if gone:
+            self.scheduler.stop(*gone)
+        for spec in new:
+            self._start_collector(spec)
+        self.engine.load(settings.rules)
+        for warning in settings.warnings:
+            logger.warning("{}", warning)
+        kept = (self.settings.server, self.settings.database, self.settings.log)
+        if kept != (settings.server, settings.database, settings.log):
+            logger.warning("changes of server, database and log take effect at the next start")
+        self.settings = replace(settings, server=kept[0], database=kept[1], log=kept[2])
+        told = f"reloaded: {len(new)} collectors started, {len(gone)} stopped, {len(settings.rules)} rules"
+        self._note("oculus", "system", "info", told)
+
+    def _open_storage(self) -> None:
+        settings = self.settings.database
+        self.database = Database(settings.path, memory_limit=settings.memory_limit, threads=settings.threads)
+        self.writer = Writer(
+            self.database,
+            self.pipe,
+            batch=settings.batch,
+            flush=settings.flush,
+            on_commit=self._committed,
+            on_state=self._writing,
+        )
+        self.readers = Readers(self.database)
+        self.guard = ClockGuard(last_mark(self.writer.call(ingest.read_state, CLOCK_MARK)))
+        self.retention = Retention(self.writer, self.latest, self.guard, settings.retention)
+
+    def _start_collector(self, spec: CollectorSpec) -> None:
+        self.scheduler.start(collector_class(spec.kind)(spec, self.context))
+
+    def _services(self) -> Services:
+        return Services(
+            server=self.settings.server,
+            latest=self.latest,
+            readers=self.readers,
+            offer=self.pipe.offer,
+            rules=lambda: self.engine.states(now()),
+            not_ready=self._not_ready,
+            metrics=lambda: telemetry.metrics(self),
+            stale_after=self._stale_after,
+        )
+
+    # -- long-lived greenlets ---------------------------------------------------------------------------
+
+    def _watch_clock(self) -> None:
+        while True:
+            gevent.sleep(CLOCK_CHECK)
+            step = self.guard.check()
+            if step is not None:
+                self.engine.shift(step)
+                told = f"the wall clock was set {'forward' if step > 0 else 'back'} by {abs(step):.1f} s"
+                self._note("clock", "system", "warn", told, step=step)
+
+    def _keep_retention(self) -> None:
+        while True:
+            self.retention.sweep()
+            gevent.sleep(PERIOD)
+
+    def _restore_latest(self) -> None:
+        since = Micros(now() - RESTORED)
+        for stored in self.readers.run(queries.series, since, timeout=RESTORE_TIMEOUT):
+            self.latest.restore(stored.symbol, stored.ts, stored.tags, stored.history)
+        self.rule_loop.changed(series.symbol for series in self.latest)
+
+    # -- what the stages call ---------------------------------------------------------------------------
+
+    def _committed(self, batch: Batch) -> None:
+        if batch.samples:
+            self.latest.update(batch.samples, now())
+            self.rule_loop.changed(symbols_of(batch.samples))
+
+    def _writing(self, error: str) -> None:
+        if error:
+            self._note("storage", "error", "error", f"the database takes no samples, they are kept: {error}")
+        else:
+            self._note("storage", "system", "info", "the database takes samples again")
+
+    def _emit(self, transition: Transition) -> None:
+        self.pipe.put_event(transition.event())
+        self.dispatcher.dispatch(transition)
+
+    def _last(self, symbol: str) -> tuple[Micros, float, float] | None:
+        series = self.latest.get(symbol)
+        return series and (series.ts, series.value, self.scheduler.intervals.get(symbol, 0.0))
+
+    def _stale_after(self, symbol: str) -> float:
+        interval = self.scheduler.intervals.get(symbol)
+        return OLD_PUSHED if interval is None else max(OLD_LEAST, OLD_INTERVALS * interval)
+
+    def _not_ready(self) -> str:
+        if not self._writer.alive:
+            return "the writer is not running"
+        return self.writer.error and f"the database takes no samples: {self.writer.error}"
+
+    def _died(self, worker: Worker, trace: str) -> None:
+        logger.error("{}", trace)
+        told = f"{worker.name} died and is started again: {worker.last_error}"
+        self._note("oculus", "error", "error", told, traceback=trace)
+
+    def _note(self, source: str, type: EventType, severity: Severity, text: str, **payload: Any) -> None:
+        self._put_event(Event(now(), source, type, severity, text, payload))
+
+    def _put_event(self, event: Event) -> None:
+        """Log an event, one line, and queue it for the store."""
+        logger.log(_LEVELS[event.severity], "{}", event.message)
+        self.pipe.put_event(event)
+
+
+def listen(server: ServerSettings) -> socket.socket:
+    """Return a listening socket; raises StartError when the address cannot be had."""
+    try:
+        family, _, _, _, address = socket.getaddrinfo(
+            server.bind, server.port, 0, socket.SOCK_STREAM, 0, socket.AI_PASSIVE
+        )[0]
+        sock = socket.socket(family, socket.SOCK_STREAM)
+    except OSError as error:
+        raise StartError(f"cannot listen on {server.bind}: {error.strerror}") from None
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind(address)
+        sock.listen(256)
+    except OSError as error:
+        sock.close()
+        why = {
+            errno.EADDRINUSE: "the port is in use by another program (choose another with --port)",
+            errno.EACCES: "ports below 1024 need root (choose another with --port)",
+            errno.EADDRNOTAVAIL: "this host has no such address (see server.bind)",
+        }.get(error.errno or 0, os.strerror(error.errno or 0))
+        raise StartError(f"cannot listen on {server.bind}, port {server.port}: {why}") from None
+    return sock

@@ -1,0 +1,209 @@
+"""The command line: arguments, exit statuses, and one clear line for what goes wrong.
+
+Imports nothing heavy at its top, so that `--help` and mistakes are answered at once on a small board.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, NoReturn
+
+from oculus import __version__
+
+if TYPE_CHECKING:
+    from oculus.config import Settings
+
+DONE, FAILED, USAGE = 0, 1, 2
+
+
+class Arguments(argparse.Namespace):
+    """The parsed command line."""
+
+    command: str
+    config: str | None
+    file: str
+    db: str | None
+    bind: str | None
+    port: int | None
+    log_level: str | None
+    log_format: str | None
+
+    @property
+    def needs_hub(self) -> bool:
+        """Whether the command runs greenlets, so that gevent must patch first."""
+        return self.command == "run"
+
+
+def parse(argv: Sequence[str]) -> Arguments:
+    """Return the parsed command line; exits with status 2 when it is wrong. `run` may be left out."""
+    argv = list(argv)
+    if not argv or (argv[0].startswith("-") and argv[0] not in ("-h", "--help", "--version")):
+        argv.insert(0, "run")
+    return _parser().parse_args(argv, namespace=Arguments())
+
+
+def execute(arguments: Arguments) -> int:
+    """Carry the command out and return the exit status."""
+    command: Callable[[Arguments], int] = {"run": _run, "check": _check, "init": _init}[arguments.command]
+    try:
+        return command(arguments)
+    except KeyboardInterrupt:
+        return FAILED
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="oculus",
+        description="Watches numbers of every kind, stores every sample in DuckDB, and raises alerts.",
+        epilog="Without a command it runs; without --config it runs a small built-in configuration.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"oculus {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    run = commands.add_parser("run", help="run the daemon (the default)", allow_abbrev=False)
+    run.add_argument("--config", metavar="FILE", help="YAML or TOML file")
+    run.add_argument("--db", metavar="PATH", help="database file, instead of database.path")
+    run.add_argument("--bind", metavar="ADDR", help="address to listen on, instead of server.bind")
+    run.add_argument("--port", metavar="N", type=_port, help="port to listen on, instead of server.port")
+    run.add_argument("--log-level", choices=("debug", "info", "warning", "error"), help="least level shown")
+    run.add_argument("--log-format", choices=("text", "json"), help="lines for people or for programs")
+    check = commands.add_parser("check", help="check a configuration and tell every mistake", allow_abbrev=False)
+    check.add_argument("--config", metavar="FILE", help="YAML or TOML file")
+    check.add_argument("file", metavar="FILE", nargs="?", default="", help="the same, without --config")
+    init = commands.add_parser("init", help="write a configuration to start from", allow_abbrev=False)
+    init.add_argument("file", metavar="FILE", nargs="?", default="config.yaml", help="default: config.yaml")
+    return parser
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port (0 to 65535)")
+    return int(text)
+
+
+def _complain(*lines: str) -> None:
+    for line in lines:
+        print(f"oculus: {line}", file=sys.stderr)
+
+
+# -- run ----------------------------------------------------------------------------------------------
+
+
+def _run(arguments: Arguments) -> int:
+    from oculus.errors import ConfigError, OculusError
+
+    try:
+        settings = _settings(arguments)
+    except ConfigError as error:
+        _complain(*error.mistakes)
+        return USAGE
+    try:
+        return _serve(settings, lambda: _settings(arguments))
+    except OculusError as error:
+        _complain(str(error))
+        return FAILED
+
+
+def _serve(settings: Settings, reread: Callable[[], Settings]) -> int:
+    import signal
+
+    from oculus import logs
+
+    logs.setup(settings.log)
+    from gevent import signal_handler
+
+    from oculus.app import Oculus
+
+    daemon = Oculus(settings, reread)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal_handler(number, daemon.stop)
+    signal_handler(signal.SIGHUP, daemon.request_reload)
+    daemon.start()
+    daemon.run()
+    _leave(DONE if daemon.close() else FAILED)
+
+
+def _leave(status: int) -> NoReturn:
+    """End the process at once: all is closed, and a native thread that hangs must not hold it."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
+
+
+def _settings(arguments: Arguments) -> Settings:
+    """Return the configuration with the command line's own wishes; raises ConfigError."""
+    from dataclasses import replace
+
+    from oculus.config import load, loads
+    from oculus.errors import ConfigError
+    from oculus.vocabulary import vocabulary
+
+    words = vocabulary()
+    if arguments.config is None:
+        from oculus.config.builtin import DEMO
+
+        port = 8080 if arguments.port is None else arguments.port
+        settings = loads(DEMO, "built-in configuration", words, {"PORT": str(port or 1)})
+    else:
+        settings = load(arguments.config, words)
+    server, database, log = settings.server, settings.database, settings.log
+    server = replace(
+        server,
+        bind=server.bind if arguments.bind is None else arguments.bind,
+        port=server.port if arguments.port is None else arguments.port,
+    )
+    database = database if arguments.db is None else replace(database, path=arguments.db)
+    if arguments.log_level is not None:
+        log = replace(log, level=arguments.log_level)
+    if arguments.log_format is not None:
+        log = replace(log, format=arguments.log_format)
+    if not server.loopback and not server.token and not server.insecure:
+        raise ConfigError(
+            [
+                f"server.bind: {server.bind} lets other hosts connect, and no token is set"
+                " (set server.token, or server.insecure: true if that is meant)"
+            ]
+        )
+    return replace(settings, server=server, database=database, log=log)
+
+
+# -- check and init -----------------------------------------------------------------------------------
+
+
+def _check(arguments: Arguments) -> int:
+    from oculus.config import load
+    from oculus.errors import ConfigError
+    from oculus.vocabulary import vocabulary
+
+    path = arguments.config or arguments.file or "config.yaml"
+    try:
+        settings = load(path, vocabulary())
+    except ConfigError as error:
+        for mistake in error.mistakes:
+            print(mistake, file=sys.stderr)
+        count = len(error.mistakes)
+        print(f"{path}: {count} mistake{'s' if count > 1 else ''}", file=sys.stderr)
+        return USAGE
+    for warning in settings.warnings:
+        print(f"{warning} (warning)", file=sys.stderr)
+    print(f"{path}: good, {len(settings.collectors)} collectors and {len(settings.rules)} rules")
+    return DONE
+
+
+def _init(arguments: Arguments) -> int:
+    from oculus.config.builtin import STARTER
+
+    try:
+        with open(arguments.file, "x", encoding="utf-8") as file:
+            file.write(STARTER)
+    except FileExistsError:
+        _complain(f"{arguments.file} is there already, and was left as it is (name another file)")
+        return FAILED
+    except OSError as error:
+        _complain(f"{arguments.file} cannot be written: {error.strerror}")
+        return FAILED
+    print(f"{arguments.file} is written; start with: oculus --config {arguments.file}")
+    return DONE

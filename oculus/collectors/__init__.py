@@ -1,0 +1,30 @@
+"""Collectors: one file per kind, and the table that names them.
+
+To add a kind: write its file, add a line here, and a test file. Configuration, `oculus check` and the
+manual's tests read this table. Classes are imported when a configuration uses them.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, cast
+
+if TYPE_CHECKING:
+    from oculus.collectors.base import Collector
+
+# `type` or `type/probe` of the configuration → module:class
+KINDS = {
+    "network/http": "oculus.collectors.http:HttpProbe",
+    "network/ping": "oculus.collectors.ping:PingProbe",
+    "network/tcp": "oculus.collectors.tcp:TcpProbe",
+    "self": "oculus.collectors.self_stats:SelfStats",
+}
+
+# Types that older configurations may carry and that this version does not have yet.
+ANNOUNCED = frozenset({"crypto"})
+
+
+def collector_class(kind: str) -> type[Collector]:
+    """Return the class of a kind; KeyError when there is no such kind."""
+    module, _, name = KINDS[kind].partition(":")
+    return cast("type[Collector]", getattr(import_module(module), name))

@@ -1,0 +1,247 @@
+"""The configuration file → typed settings: `load` reads, checks everything, and reports all mistakes at once.
+
+Which collector kinds and channels exist is told by a `Vocabulary`, so that this package depends on none.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from oculus.config import document
+from oculus.config.decode import decode, did_you_mean
+from oculus.config.document import Mistakes, Node
+from oculus.config.settings import (
+    CollectorSettings,
+    CollectorSpec,
+    DatabaseSettings,
+    LogSettings,
+    RuleSettings,
+    ServerSettings,
+    Settings,
+)
+from oculus.errors import ConfigError, ExpressionError
+from oculus.model import slug
+
+__all__ = ["Settings", "Vocabulary", "load", "loads"]
+
+_T = TypeVar("_T")
+
+# Keys of the contract that this version does not serve yet: told apart from misspelt ones.
+_ANNOUNCED_KEYS = ("derived", "export", "plugins")
+
+
+@dataclass(frozen=True, slots=True)
+class Vocabulary:
+    """What a configuration may speak of.
+
+    `collectors` gives the settings class of each kind, `type` or `type/probe`; the class is made when it
+    is asked for, so that only the kinds in use are imported. `announced_collectors` and
+    `announced_channels` are known names that this version does not serve yet: they are accepted with a
+    warning. `check_condition` and `check_message` raise ExpressionError.
+    """
+
+    collectors: Mapping[str, Callable[[], type[CollectorSettings]]]
+    announced_collectors: frozenset[str]
+    channels: frozenset[str]
+    announced_channels: frozenset[str]
+    check_condition: Callable[[str], object]
+    check_message: Callable[[str], object]
+
+
+def load(path: str, vocabulary: Vocabulary, environ: Mapping[str, str] = os.environ) -> Settings:
+    """Read the file at `path` and return its settings; raises ConfigError with every mistake."""
+    mistakes = Mistakes()
+    return _settings(document.read(path, mistakes, environ), vocabulary, mistakes)
+
+
+def loads(text: str, name: str, vocabulary: Vocabulary, environ: Mapping[str, str] = os.environ) -> Settings:
+    """Return the settings of a YAML text that messages call `name`; raises ConfigError."""
+    mistakes = Mistakes()
+    return _settings(document.parse(text, name, mistakes, environ), vocabulary, mistakes)
+
+
+def _settings(root: Node, vocabulary: Vocabulary, mistakes: Mistakes) -> Settings:
+    sections = root.value
+    assert isinstance(sections, dict)
+    known = ["server", "database", "collectors", "rules", "notifications", "log", "include"]
+    for key, node in sections.items():
+        if key in _ANNOUNCED_KEYS:
+            mistakes.add(node, key, "is not available in this version", line=root.key_lines[key])
+        elif key not in known:
+            text = f"unknown key{did_you_mean(key, known)}"
+            mistakes.add(node, key, text, line=root.key_lines[key])
+    server = _section(sections, "server", ServerSettings, mistakes)
+    database = _section(sections, "database", DatabaseSettings, mistakes)
+    log = _section(sections, "log", LogSettings, mistakes)
+    collectors = _collectors(sections, vocabulary, mistakes)
+    channels = _channels(sections, vocabulary, mistakes)
+    rules = _rules(sections, vocabulary, channels, mistakes)
+    if mistakes.errors:
+        raise ConfigError(mistakes.errors)
+    assert server is not None
+    assert database is not None
+    assert log is not None
+    return Settings(server, database, log, collectors, rules, tuple(mistakes.warnings))
+
+
+def _section(sections: dict[str, Node], key: str, cls: type[_T], mistakes: Mistakes) -> _T | None:
+    node = sections.get(key)
+    return cls() if node is None else decode(node, cls, key, mistakes)
+
+
+def _items(sections: dict[str, Node], key: str, mistakes: Mistakes) -> list[tuple[str, Node]]:
+    """Return the mappings of a list section, each with its path; anything else is a mistake."""
+    node = sections.get(key)
+    if node is None or node.value is None:
+        return []
+    if not isinstance(node.value, list):
+        mistakes.add(node, key, f"is {node.kind} (a list)")
+        return []
+    items = []
+    for index, item in enumerate(node.value):
+        path = f"{key}[{index}]"
+        if isinstance(item.value, dict):
+            items.append((path, item))
+        else:
+            mistakes.add(item, path, f"is {item.kind} (a mapping of settings)")
+    return items
+
+
+def _collectors(
+    sections: dict[str, Node], vocabulary: Vocabulary, mistakes: Mistakes
+) -> tuple[CollectorSpec, ...]:
+    specs: list[CollectorSpec] = []
+    taken: dict[str, str] = {}
+    for path, node in _items(sections, "collectors", mistakes):
+        kind = _kind(node, path, vocabulary, mistakes)
+        if kind is None:
+            continue
+        settings = decode(
+            node, vocabulary.collectors[kind](), path, mistakes, ignore=frozenset({"type", "probe"})
+        )
+        if settings is None:
+            continue
+        name = settings.name or settings.default_name()
+        if not name:
+            mistakes.add(node, f"{path}.name", "is missing (the name that its symbols carry)")
+            continue
+        spec = CollectorSpec(kind, slug(name), settings)
+        first = taken.setdefault(spec.id, path)
+        if first != path:
+            told = f'the name "{spec.name}" is taken by {first} (give one of them another name)'
+            mistakes.add(node, f"{path}.name", told)
+            continue
+        specs.append(spec)
+    return tuple(specs)
+
+
+def _kind(node: Node, path: str, vocabulary: Vocabulary, mistakes: Mistakes) -> str | None:
+    """Return the collector kind that an entry names, or None when there is no such kind here."""
+    kinds = vocabulary.collectors
+    types = {kind.partition("/")[0] for kind in kinds} | vocabulary.announced_collectors
+    wanted = _word(node, "type", path, types, mistakes)
+    if wanted is None:
+        return None
+    if wanted in vocabulary.announced_collectors:
+        mistakes.warn(node, path, f'the collector type "{wanted}" is not available yet; it is left out')
+        return None
+    probes = {kind.partition("/")[2] for kind in kinds if kind.startswith(f"{wanted}/")}
+    if not probes:
+        return wanted
+    probe = _word(node, "probe", path, probes, mistakes)
+    return None if probe is None else f"{wanted}/{probe}"
+
+
+def _word(node: Node, key: str, path: str, known: set[str], mistakes: Mistakes) -> str | None:
+    assert isinstance(node.value, dict)
+    child = node.value.get(key)
+    if child is None or not isinstance(child.value, str):
+        mistakes.add(child or node, f"{path}.{key}", f"is missing (one of: {', '.join(sorted(known))})")
+        return None
+    if child.value not in known:
+        mistakes.add(child, f"{path}.{key}", f'unknown {key} "{child.value}"{did_you_mean(child.value, known)}')
+        return None
+    return child.value
+
+
+def _channels(sections: dict[str, Node], vocabulary: Vocabulary, mistakes: Mistakes) -> set[str]:
+    """Check `notifications:` and return the names of the channels that a rule may use."""
+    node = sections.get("notifications")
+    usable = set(vocabulary.channels)
+    if node is None or node.value is None:
+        return usable
+    if not isinstance(node.value, dict):
+        mistakes.add(node, "notifications", f"is {node.kind} (a mapping of channels)")
+        return usable
+    for name, channel in node.value.items():
+        given = channel.value.get("type") if isinstance(channel.value, dict) else None
+        kind = given.value if given is not None and isinstance(given.value, str) else name
+        path = f"notifications.{name}"
+        if kind in vocabulary.announced_channels:
+            told = f'the channel "{kind}" is not available yet; its alerts go to the log'
+            mistakes.warn(channel, path, told)
+            usable.add(name)
+        elif kind not in vocabulary.channels:
+            known = vocabulary.channels | vocabulary.announced_channels
+            mistakes.add(
+                channel, path, f'unknown channel "{kind}"{did_you_mean(kind, known)}',
+                line=node.key_lines.get(name),
+            )  # fmt: skip
+    return usable
+
+
+def _rules(
+    sections: dict[str, Node], vocabulary: Vocabulary, channels: set[str], mistakes: Mistakes
+) -> tuple[RuleSettings, ...]:
+    rules: list[RuleSettings] = []
+    taken: dict[str, str] = {}
+    for path, node in _items(sections, "rules", mistakes):
+        assert isinstance(node.value, dict)
+        if "sql" in node.value:
+            mistakes.add(node.value["sql"], f"{path}.sql", "SQL rules are not available in this version")
+            continue
+        rule = decode(node, RuleSettings, path, mistakes)
+        if rule is None:
+            continue
+        _expression(node.value["condition"], f"{path}.condition", vocabulary.check_condition, mistakes)
+        if rule.message:
+            _expression(node.value["message"], f"{path}.message", vocabulary.check_message, mistakes)
+        _rule_channels(node, path, rule, vocabulary, channels, mistakes)
+        first = taken.setdefault(rule.name, path)
+        if first != path:
+            mistakes.add(node, f"{path}.name", f'the name "{rule.name}" is taken by {first}')
+            continue
+        rules.append(rule)
+    return tuple(rules)
+
+
+def _expression(node: Node, path: str, check: Callable[[str], Any], mistakes: Mistakes) -> None:
+    assert isinstance(node.value, str)
+    try:
+        check(node.value)
+    except ExpressionError as error:
+        mistakes.add(node, path, str(error))
+
+
+def _rule_channels(
+    node: Node,
+    path: str,
+    rule: RuleSettings,
+    vocabulary: Vocabulary,
+    channels: set[str],
+    mistakes: Mistakes,
+) -> None:
+    assert isinstance(node.value, dict)
+    at = node.value.get("channels", node)
+    for index, name in enumerate(rule.channels):
+        here = f"{path}.channels[{index}]"
+        if name in channels:
+            continue
+        if name in vocabulary.announced_channels:
+            mistakes.warn(at, here, f'the channel "{name}" is not configured; its alerts go to the log')
+        else:
+            known = channels | vocabulary.announced_channels
+            mistakes.add(at, here, f'unknown channel "{name}"{did_you_mean(name, known)}')

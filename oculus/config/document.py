@@ -1,0 +1,353 @@
+"""Files to positioned nodes: YAML and TOML, `include:`, and `${VAR}`.
+
+A node knows its file and line, so that every later mistake can be told to the user with its place.
+Scalars keep the text that was written: what it means is decided by the setting that it is for, so
+`chat_id: 42` is text, `port: "8080"` is a number, and none of YAML's guesses (`no`, `1:30`) matter.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+_VARIABLE = re.compile(r"\$(\$\{)|\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
+
+# Files that an included folder contributes.
+_SUFFIXES = (".yaml", ".yml", ".toml")
+
+# Aliases may repeat a node, but not without end: a few lines of YAML can ask for billions of nodes.
+_MAX_NODES = 1_000_000
+
+
+@dataclass(slots=True)
+class Node:
+    """A mapping, a list or a scalar of a configuration file.
+
+    `value` is `dict[str, Node]`, `list[Node]`, or the scalar's text; `None` is an empty scalar.
+    `plain` tells a scalar written without quotes. `key_lines` gives the line of each key of a mapping.
+    """
+
+    file: str
+    line: int
+    value: dict[str, Node] | list[Node] | str | None
+    plain: bool = True
+    key_lines: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def kind(self) -> str:
+        """What it is, in words for a message."""
+        if isinstance(self.value, dict):
+            return "a mapping"
+        if isinstance(self.value, list):
+            return "a list"
+        return "nothing" if self.value is None else f"{self.value!r}"
+
+
+class Mistakes:
+    """Collects mistakes and warnings, each as `FILE:LINE: path: text`."""
+
+    def __init__(self) -> None:
+        self.errors: list[str] = []
+        self.warnings: list[str] = []
+
+    def add(self, node: Node, path: str, text: str, *, line: int | None = None) -> None:
+        """Note a mistake at `node`, or at `line` of its file."""
+        self.errors.append(_place(node, path, text, line))
+
+    def warn(self, node: Node, path: str, text: str) -> None:
+        """Note something that is accepted but likely not what was meant."""
+        self.warnings.append(_place(node, path, text, None))
+
+
+def _place(node: Node, path: str, text: str, line: int | None) -> str:
+    where = f"{node.file}:{line or node.line}: "
+    return f"{where}{path}: {text}" if path else f"{where}{text}"
+
+
+def read(path: str, mistakes: Mistakes, environ: Mapping[str, str] = os.environ) -> Node:
+    """Read a configuration file with all that it includes, and return the merged mapping.
+
+    Whatever is wrong is added to `mistakes`; the node then holds what could be read.
+    """
+    reader = _Reader(mistakes, environ)
+    return reader.file(path, path, None)
+
+
+def parse(text: str, name: str, mistakes: Mistakes, environ: Mapping[str, str] = os.environ) -> Node:
+    """Parse YAML text that is no file, such as the built-in configuration."""
+    reader = _Reader(mistakes, environ)
+    return reader.mapping(reader.expand(reader.yaml(text, name), ""), name)
+
+
+class _Reader:
+    """Reads one tree of files; remembers which are open so that a file cannot include itself."""
+
+    def __init__(self, mistakes: Mistakes, environ: Mapping[str, str]) -> None:
+        self._mistakes = mistakes
+        self._environ = environ
+        self._open: list[Path] = []
+        self._count = 0
+
+    def file(self, path: str, shown: str, asked_by: Node | None) -> Node:
+        """Read one file and its includes. `shown` is how messages name it."""
+        empty = Node(shown, 1, {})
+        real = Path(path).resolve()
+        at = asked_by or empty
+        if real in self._open:
+            self._mistakes.add(at, "include", f"{shown} includes itself")
+            return empty
+        try:
+            data = Path(path).read_bytes()
+        except FileNotFoundError:
+            self._unreadable(asked_by, shown, "there is no such file")
+            return empty
+        except OSError as error:
+            self._unreadable(asked_by, shown, f"cannot be read: {error.strerror}")
+            return empty
+        try:
+            text = data.decode("utf-8-sig")
+        except UnicodeDecodeError as error:
+            line = data[: error.start].count(b"\n") + 1
+            self._mistakes.add(empty, "", "is not UTF-8 text", line=line)
+            return empty
+        raw = self.toml(text, shown) if path.endswith(".toml") else self.yaml(text, shown)
+        root = self.mapping(self.expand(raw, ""), shown)
+        self._open.append(real)
+        try:
+            return self._include(root, Path(path).parent)
+        finally:
+            self._open.pop()
+
+    def _unreadable(self, asked_by: Node | None, shown: str, why: str) -> None:
+        if asked_by is None:
+            self._mistakes.errors.append(f"{shown}: {why}")
+        else:
+            self._mistakes.add(asked_by, "include", f"{shown}: {why}")
+
+    def mapping(self, node: Node, shown: str) -> Node:
+        """Return `node` if it is a mapping, an empty one if it is nothing; else note the mistake."""
+        if isinstance(node.value, dict):
+            return node
+        if node.value is not None:
+            self._mistakes.add(
+                node, "", f"the file holds {node.kind} (a mapping such as `collectors: [...]`)"
+            )
+        return Node(shown, 1, {})
+
+    def _include(self, root: Node, folder: Path) -> Node:
+        assert isinstance(root.value, dict)
+        include = root.value.pop("include", None)
+        if include is None or include.value is None:
+            return root
+        wanted = include.value if isinstance(include.value, list) else [include]
+        for item in wanted:
+            if not isinstance(item.value, str):
+                self._mistakes.add(item, "include", f"is {item.kind} (a file, a folder or a glob)")
+                continue
+            for found in self._matches(item, folder):
+                self._merge(root, self.file(str(found), str(found), item), "")
+        return root
+
+    def _matches(self, item: Node, folder: Path) -> Iterator[Path]:
+        assert isinstance(item.value, str)
+        pattern = item.value
+        if any(sign in pattern for sign in "*?["):
+            base = Path(pattern).anchor or folder
+            relative = Path(pattern).relative_to(Path(pattern).anchor) if Path(pattern).anchor else pattern
+            yield from sorted(path for path in Path(base).glob(str(relative)) if path.is_file())
+            return
+        path = folder / pattern
+        if path.is_dir():
+            yield from sorted(child for child in path.iterdir() if child.suffix in _SUFFIXES)
+        else:
+            yield path
+
+    def _merge(self, into: Node, other: Node, path: str) -> None:
+        """Merge mappings key by key, append lists; two scalars for one key are a mistake."""
+        assert isinstance(into.value, dict)
+        assert isinstance(other.value, dict)
+        for key, theirs in other.value.items():
+            here = f"{path}.{key}" if path else key
+            ours = into.value.get(key)
+            if ours is None:
+                into.value[key] = theirs
+                into.key_lines[key] = other.key_lines.get(key, theirs.line)
+            elif isinstance(ours.value, dict) and isinstance(theirs.value, dict):
+                self._merge(ours, theirs, here)
+            elif isinstance(ours.value, list) and isinstance(theirs.value, list):
+                ours.value.extend(theirs.value)
+            else:
+                self._mistakes.add(theirs, here, f"is set in {ours.file}:{ours.line} already")
+
+    # -- YAML ---------------------------------------------------------------------------------------
+
+    def yaml(self, text: str, shown: str) -> Node:
+        """Return the nodes of a YAML text."""
+        loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+        try:
+            tree = yaml.compose(text, Loader=loader)
+        except yaml.YAMLError as error:
+            mark = getattr(error, "problem_mark", None)
+            line = mark.line + 1 if mark else 1
+            problem = getattr(error, "problem", None) or str(error).split("\n")[0]
+            context = getattr(error, "context", None)
+            told = f"{problem}, {context}" if context else problem
+            self._mistakes.add(Node(shown, line, None), "", f"is not valid YAML: {told}")
+            return Node(shown, line, None)
+        if tree is None:
+            return Node(shown, 1, None)
+        self._count = 0
+        return self._from_yaml(tree, shown, ())
+
+    def _from_yaml(self, tree: yaml.Node, shown: str, above: tuple[int, ...]) -> Node:
+        line = tree.start_mark.line + 1
+        self._count += 1
+        if id(tree) in above or self._count > _MAX_NODES:
+            if self._count <= _MAX_NODES or self._count == _MAX_NODES + 1:
+                self._mistakes.add(Node(shown, line, None), "", "an alias repeats what contains it")
+            return Node(shown, line, None)
+        inside = (*above, id(tree))
+        if isinstance(tree, yaml.MappingNode):
+            node = Node(shown, line, {})
+            self._pairs(node, tree, inside)
+            return node
+        if isinstance(tree, yaml.SequenceNode):
+            return Node(shown, line, [self._from_yaml(item, shown, inside) for item in tree.value])
+        plain = tree.style is None
+        empty = plain and tree.value in ("", "~", "null", "Null", "NULL")
+        return Node(shown, line, None if empty else tree.value, plain)
+
+    def _pairs(self, node: Node, tree: yaml.MappingNode, inside: tuple[int, ...]) -> None:
+        assert isinstance(node.value, dict)
+        merged: list[Node] = []
+        for key, item in tree.value:
+            line = key.start_mark.line + 1
+            if not isinstance(key, yaml.ScalarNode):
+                self._mistakes.add(node, "", "a key must be a plain word", line=line)
+                continue
+            value = self._from_yaml(item, node.file, inside)
+            if key.value == "<<" and key.style is None:
+                merged += value.value if isinstance(value.value, list) else [value]
+            elif key.value in node.value:
+                first = node.key_lines[key.value]
+                self._mistakes.add(node, key.value, f"is set twice (first in line {first})", line=line)
+            else:
+                node.value[key.value] = value
+                node.key_lines[key.value] = line
+        for other in merged:  # YAML's merge key: what is written here goes before
+            if isinstance(other.value, dict):
+                for name, value in other.value.items():
+                    if node.value.setdefault(name, value) is value:
+                        node.key_lines[name] = other.key_lines[name]
+
+    # -- TOML ---------------------------------------------------------------------------------------
+
+    def toml(self, text: str, shown: str) -> Node:
+        """Return the nodes of a TOML text."""
+        try:
+            tree = tomllib.loads(text)
+        except tomllib.TOMLDecodeError as error:
+            found = re.search(r"\(at line (\d+)", str(error))
+            line = int(found[1]) if found else text.count("\n") + 1
+            told = re.sub(r" \(at .*\)$", "", str(error))
+            self._mistakes.add(Node(shown, line, None), "", f"is not valid TOML: {told}")
+            return Node(shown, line, None)
+        return _from_toml(tree, shown, (), _toml_lines(text), 1)
+
+    # -- ${VAR} -------------------------------------------------------------------------------------
+
+    def expand(self, node: Node, path: str) -> Node:
+        """Replace the variables in every scalar below `node`, in place."""
+        if isinstance(node.value, dict):
+            for key, child in node.value.items():
+                self.expand(child, f"{path}.{key}" if path else key)
+        elif isinstance(node.value, list):
+            for index, child in enumerate(node.value):
+                self.expand(child, f"{path}[{index}]")
+        elif node.value is not None and "${" in node.value:
+            node.value = _VARIABLE.sub(lambda match: self._variable(match, node, path), node.value)
+        return node
+
+    def _variable(self, match: re.Match[str], node: Node, path: str) -> str:
+        if match[1]:  # `$${` is a literal `${`
+            return match[1]
+        value = self._environ.get(match[2])
+        if match[3] is not None:
+            return value or match[3]
+        if value is None:
+            name = match[2]
+            self._mistakes.add(
+                node, path, f"the environment variable {name} is not set (set it, or ${{{name}:-default}})"
+            )
+            return ""
+        return value
+
+
+def _from_toml(value: Any, shown: str, path: tuple[str | int, ...], lines: _Lines, above: int) -> Node:
+    line = lines.get(path, above)
+    if isinstance(value, dict):
+        node = Node(shown, line, {})
+        assert isinstance(node.value, dict)
+        for key, item in value.items():
+            node.value[key] = _from_toml(item, shown, (*path, key), lines, line)
+            node.key_lines[key] = node.value[key].line
+        return node
+    if isinstance(value, list):
+        items = [_from_toml(item, shown, (*path, index), lines, line) for index, item in enumerate(value)]
+        return Node(shown, line, items)
+    if isinstance(value, str):
+        return Node(shown, line, value, plain=False)
+    if isinstance(value, bool):
+        return Node(shown, line, str(value).lower())
+    return Node(shown, line, str(value))
+
+
+_Lines = dict[tuple[str | int, ...], int]
+
+
+def _toml_lines(text: str) -> _Lines:
+    """Return the line of each table and key. `tomllib` has read the text already, so it is valid TOML;
+    what stands inside a multi-line value gets the line of its key."""
+    lines: _Lines = {}
+    table: tuple[str | int, ...] = ()
+    counts: dict[tuple[str | int, ...], int] = {}
+    until = ""
+    for number, line in enumerate(text.splitlines(), 1):
+        if until:
+            until = "" if until in line else until
+            continue
+        stripped = line.strip()
+        header = re.match(r"(\[\[?)\s*(.*?)\s*\]\]?\s*(?:#.*)?$", stripped)
+        if header and "=" not in header[2]:
+            table = ()
+            for part in _toml_key(header[2]):
+                table = (*table, part)
+                if table in counts:  # inside an array of tables: its newest element
+                    table = (*table, counts[table])
+            if header[1] == "[[":
+                base = table if isinstance(table[-1], str) else table[:-1]
+                counts[base] = counts.get(base, -1) + 1
+                lines.setdefault(base, number)
+                table = (*base, counts[base])
+            lines[table] = number
+        elif found := re.match(r"((?:\"[^\"]*\"|'[^']*'|[\w\-]+|\s*\.\s*)+)\s*=", stripped):
+            place = table
+            for part in _toml_key(found[1]):
+                place = (*place, part)
+                lines.setdefault(place, number)
+        for quotes in ('"""', "'''"):
+            if stripped.count(quotes) % 2:
+                until = quotes
+    return lines
+
+
+def _toml_key(text: str) -> list[str]:
+    parts = re.findall(r"\"([^\"]*)\"|'([^']*)'|([\w\-]+)", text)
+    return [first or second or third for first, second, third in parts]

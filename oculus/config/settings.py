@@ -1,0 +1,147 @@
+"""What can be set: one frozen dataclass per section of the configuration file.
+
+Collector kinds derive their own settings from `CollectorSettings`, beside the collector.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from oculus.config.decode import Seconds, Size, between, setting
+from oculus.model import Severity, is_symbol, slug
+
+# Shortest interval and timeout: below this the measuring costs more than the measured.
+SHORTEST = 0.1  # seconds
+LONGEST = 366 * 86_400.0  # seconds
+
+_duration = between(SHORTEST, LONGEST, "s")
+
+
+def _check_slug(name: str) -> None:
+    if slug(name) == "_":
+        raise ValueError(f"{name!r} has no letter or digit (a name such as site)")
+
+
+def _check_rule_name(name: str) -> None:
+    if not name.strip() or "/" in name or len(name) > 100:
+        raise ValueError(f"{name!r} cannot name a rule (a name such as slow_site)")
+
+
+def _check_tags(tags: Mapping[str, str]) -> None:
+    for key in tags:
+        if not is_symbol(key):
+            raise ValueError(f"{key!r} is not a tag name (lower-case letters, digits, _)")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerSettings:
+    """`server:`: where the pages and the API are served."""
+
+    bind: str = setting("127.0.0.1", help="address to listen on")
+    port: int = setting(8080, help="TCP port; 0 takes a free one", check=between(0, 65535))
+    token: str = setting("", help="password of the pages and the API; none when empty", secret=True)
+    insecure: bool = setting(False, help="allow to listen beyond loopback without a token")
+    hosts: tuple[str, ...] = setting((), help="host names that this server answers to besides its addresses")
+
+    @property
+    def loopback(self) -> bool:
+        """Whether only this host can connect."""
+        if self.bind == "localhost":
+            return True
+        try:
+            return ipaddress.ip_address(self.bind).is_loopback
+        except ValueError:
+            return False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatabaseSettings:
+    """`database:`: the DuckDB file and how it is written."""
+
+    path: str = setting("oculus.db", help="the DuckDB file, relative to the working directory")
+    retention: Seconds = setting(
+        Seconds(7 * 86_400.0), help="how long samples are kept", check=between(60, LONGEST * 100, "s")
+    )
+    flush: Seconds = setting(
+        Seconds(1.0), help="longest time that a sample waits to be written", check=between(0.01, 60, "s")
+    )
+    batch: int = setting(5_000, help="samples that are written at once", check=between(1, 100_000))
+    queue: int = setting(200_000, help="samples that may wait to be written", check=between(1_000, 10_000_000))
+    memory_limit: Size = setting(
+        Size(128 * 10**6), help="most memory that DuckDB takes", check=between(32e6, 1e13, " B")
+    )
+    threads: int = setting(1, help="threads that one query may use", check=between(1, 64))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogSettings:
+    """`log:`: what is logged, how and where."""
+
+    level: Literal["debug", "info", "warning", "error"] = setting("info", help="least level that is shown")
+    format: Literal["text", "json"] = setting("text", help="lines for people or for programs")
+    file: str = setting("", help="also log to this file, a new one each day")
+    keep: Seconds = setting(Seconds(7 * 86_400.0), help="how long the files of past days are kept")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CollectorSettings:
+    """What every collector can be told."""
+
+    name: str = setting("", help="name in the symbols; made from the target when left out", check=_check_slug)
+    interval: Seconds = setting(Seconds(60.0), help="time from start to start", check=_duration)
+    timeout: Seconds = setting(Seconds(10.0), help="longest time of one run", check=_duration)
+    tags: Mapping[str, str] = setting(factory=dict, help="labels added to every sample", check=_check_tags)
+
+    def default_name(self) -> str:
+        """Return the name where the user gives none; empty when the kind must be named."""
+        return ""
+
+    def longest_run(self) -> float:
+        """Return the seconds after which a run is ended whatever it does."""
+        return self.timeout
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RuleSettings:
+    """One entry of `rules:`."""
+
+    name: str = setting(help="name of the rule", check=_check_rule_name)
+    condition: str = setting(help="expression that is true while something is wrong")
+    for_: Seconds = setting(
+        Seconds(0.0), key="for", help="how long it must hold before it fires", check=between(0, LONGEST, "s")
+    )
+    severity: Severity = setting("warn", help="how bad it is")
+    message: str = setting("", help="text of the alert, a Jinja2 template")
+    cooldown: Seconds = setting(
+        Seconds(0.0), help="least time from one firing to the next", check=between(0, LONGEST, "s")
+    )
+    channels: tuple[str, ...] = setting(("log",), help="where its alerts go")
+
+
+@dataclass(frozen=True, slots=True)
+class CollectorSpec:
+    """One entry of `collectors:`, ready to be started. `name` is the slug that stands in its symbols."""
+
+    kind: str
+    name: str
+    settings: CollectorSettings
+
+    @property
+    def id(self) -> str:
+        """What no two collectors share: kind and name, such as `network/http/site`."""
+        return f"{self.kind}/{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """A whole configuration, checked. `warnings` are lines for the user."""
+
+    server: ServerSettings
+    database: DatabaseSettings
+    log: LogSettings
+    collectors: tuple[CollectorSpec, ...]
+    rules: tuple[RuleSettings, ...]
+    warnings: tuple[str, ...] = ()

@@ -1,0 +1,51 @@
+"""Errors that decide: whose fault it is, whether trying again can help, and what a person is told.
+
+What a user may see derives from `OculusError`, and its text is one complete line. Anything else that
+escapes is a bug and keeps its traceback.
+"""
+
+from __future__ import annotations
+
+
+class OculusError(Exception):
+    """An error whose text is fit to be shown to a person as one line."""
+
+
+class ConfigError(OculusError):
+    """The configuration is wrong: nothing was started. Exit status 2."""
+
+    def __init__(self, mistakes: list[str]) -> None:
+        super().__init__("\n".join(mistakes))
+        self.mistakes = mistakes
+
+
+class StartError(OculusError):
+    """The program cannot run here and now (port taken, database locked …). Exit status 1."""
+
+
+class StorageError(OculusError):
+    """The database refused an operation; `retryable` tells whether the same call may succeed later."""
+
+    def __init__(self, message: str, *, retryable: bool = False) -> None:
+        super().__init__(message)
+        self.retryable = retryable
+
+
+class QueryError(OculusError):
+    """A query is the caller's mistake: bad SQL, a write, a missing parameter."""
+
+
+class QueryTimeout(OculusError):
+    """A query was interrupted because it ran longer than allowed."""
+
+
+class Busy(OculusError):
+    """Too much is waiting already; try again a little later."""
+
+
+class ExpressionError(OculusError):
+    """A condition or formula does not parse. `position` is the 0-based offset of the fault in it."""
+
+    def __init__(self, message: str, position: int) -> None:
+        super().__init__(message)
+        self.position = position

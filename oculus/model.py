@@ -1,0 +1,197 @@
+"""The values that every stage shares: samples, events and alert transitions.
+
+Everything here is immutable and knows nothing of queues, databases or the network. Times are integers of
+microseconds since 1970 UTC (`Micros`); durations are seconds as floats.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, NewType
+
+Micros = NewType("Micros", int)
+
+Severity = Literal["info", "warn", "error", "critical"]
+SEVERITIES: tuple[Severity, ...] = ("info", "warn", "error", "critical")
+
+EventType = Literal["alert", "error", "system", "audit"]
+
+AlertState = Literal["inactive", "pending", "firing", "resolved"]
+ALERT_STATES: tuple[AlertState, ...] = ("inactive", "pending", "firing", "resolved")
+
+# A symbol's part; a symbol is one or more of these, joined by dots.
+_PART = r"[a-z0-9_]+"
+_SYMBOL = re.compile(rf"{_PART}(?:\.{_PART})*")
+_NOT_SLUG = re.compile(r"[^a-z0-9_]+")
+
+# Longest symbol accepted: keeps one bad push from filling pages and the store with a single name.
+MAX_SYMBOL = 200  # characters
+
+# Unit of a symbol's value by its last part, as the data contract lists them; a `unit` tag goes before.
+_UNITS = {
+    "rtt": "ms",
+    "dns": "ms",
+    "connect": "ms",
+    "tls": "ms",
+    "ttfb": "ms",
+    "loss": "%",
+    "up": "bool",
+    "status": "code",
+    "cert_days": "days",
+}
+
+
+def slug(text: str) -> str:
+    """Return `text` as one part of a symbol: lower case, runs of anything else but `[a-z0-9_]` as `_`."""
+    return _NOT_SLUG.sub("_", text.lower()).strip("_") or "_"
+
+
+def is_symbol(text: str) -> bool:
+    """Tell whether `text` is a well-formed symbol (dotted lower-case parts, at most MAX_SYMBOL long)."""
+    return len(text) <= MAX_SYMBOL and _SYMBOL.fullmatch(text) is not None
+
+
+def category_of(symbol: str) -> str:
+    """Return the category of a symbol: its first two parts, or `custom` for `custom.*` and single names."""
+    parts = symbol.split(".", 2)
+    if parts[0] == "custom" or len(parts) == 1:
+        return "custom"
+    return f"{parts[0]}.{parts[1]}"
+
+
+def unit_of(symbol: str, tags: Mapping[str, str]) -> str:
+    """Return the unit of a series (`ms`, `%`, `bool` …), or an empty string where none is known."""
+    return tags.get("unit") or _UNITS.get(symbol.rpartition(".")[2], "")
+
+
+class Tags(dict[str, str]):
+    """Labels of a series, with their JSON kept: one collector's samples all share one instance.
+
+    Treat it as frozen once made; `json` is computed at the first use and remembered.
+    """
+
+    __slots__ = ("_json",)
+    _json: str
+
+    @property
+    def json(self) -> str:
+        """The labels as one JSON object, keys sorted, so that equal labels are equal text in the store."""
+        try:
+            return self._json
+        except AttributeError:
+            self._json = json.dumps(self, sort_keys=True, ensure_ascii=False)
+            return self._json
+
+    def __hash__(self) -> int:  # type: ignore[override]
+        return hash(self.json)
+
+
+NO_TAGS = Tags()
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One number of one series at one moment.
+
+    `ts` may be left out by a collector: the scheduler then stamps the start of the run, so that all
+    samples of a run share a time. `tags` are added to those of the collector.
+    """
+
+    symbol: str
+    value: float
+    ts: Micros | None = None
+    tags: Mapping[str, str] = NO_TAGS
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that happened, for the `events` table."""
+
+    ts: Micros
+    source: str
+    type: EventType
+    severity: Severity
+    message: str
+    payload: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Transition:
+    """A step of one alert instance from one state to another, as the rule engine decided it."""
+
+    ts: Micros
+    rule: str
+    state: AlertState
+    previous: AlertState
+    severity: Severity
+    message: str
+    started_at: Micros
+    symbol: str | None = None
+    value: float | None = None
+    labels: Mapping[str, str] = NO_TAGS
+    channels: tuple[str, ...] = ("log",)
+    explanation: str = ""
+
+    def event(self) -> Event:
+        """Return the row of the `events` table that records this transition."""
+        return Event(
+            ts=self.ts,
+            source=self.rule,
+            type="alert",
+            severity=self.severity,
+            message=self.message,
+            payload={
+                "rule": self.rule,
+                "state": self.state,
+                "previous": self.previous,
+                "symbol": self.symbol,
+                "value": self.value,
+                "labels": dict(self.labels),
+                "started_at": self.started_at,
+                "channels": list(self.channels),
+                "explanation": self.explanation,
+            },
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What the writer commits in one transaction: samples in arrival order, all stamped, and events."""
+
+    samples: tuple[Sample, ...] = ()
+    events: tuple[Event, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.samples or self.events)
+
+
+def symbols_of(samples: Iterable[Sample]) -> set[str]:
+    """Return the distinct symbols of some samples."""
+    return {sample.symbol for sample in samples}
+
+
+@dataclass(frozen=True, slots=True)
+class RuleState:
+    """A rule as it stands, for pages and the API; `active_at` is that of its oldest active instance.
+
+    `explain()` gives the condition with its operands filled in, computed when it is asked for.
+    """
+
+    name: str
+    condition: str
+    severity: Severity
+    message: str
+    for_seconds: float
+    cooldown_seconds: float
+    channels: tuple[str, ...]
+    state: AlertState
+    health: str
+    missing: tuple[str, ...]
+    explain: Callable[[], str]
+    value: float | None
+    active_at: Micros | None
+    last_evaluation: Micros | None
+    evaluations: int

@@ -1,0 +1,106 @@
+"""Writing batches: the statements that put samples and events into the tables. Blocking calls."""
+
+from __future__ import annotations
+
+import json
+from functools import lru_cache
+
+import duckdb
+
+from oculus.model import Batch, Event, Micros, Sample, Tags, category_of
+from oculus.storage.database import translate
+
+# Rows bound to one statement. Binding holds the interpreter, about 1 ms for this many; a larger batch
+# becomes several statements of one transaction.
+CHUNK = 1_000
+
+_INSERT_SAMPLES = """insert into metrics select make_timestamptz(unnest($1::bigint[])),
+    unnest($2::varchar[]), unnest($3::varchar[]), unnest($4::double[]), unnest($5::varchar[])"""
+
+_INSERT_EVENT = "insert into events values ($1, make_timestamptz($2), $3, $4, $5, $6, $7)"
+
+_category = lru_cache(maxsize=100_000)(category_of)
+
+
+def next_event_id(connection: duckdb.DuckDBPyConnection) -> int:
+    """Return the id that the next event gets."""
+    row = connection.execute("select coalesce(max(id), 0) + 1 from events").fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+def write(connection: duckdb.DuckDBPyConnection, batch: Batch, first_event_id: int) -> None:
+    """Write a batch in one transaction, durable once this returns; raises StorageError, with nothing written."""
+    try:
+        connection.execute("begin transaction")
+        try:
+            for start in range(0, len(batch.samples), CHUNK):
+                connection.execute(_INSERT_SAMPLES, _columns(batch.samples[start : start + CHUNK]))
+            for offset, event in enumerate(batch.events):
+                connection.execute(_INSERT_EVENT, _event_row(first_event_id + offset, event))
+            connection.execute("commit")
+        except BaseException:
+            _rollback(connection)
+            raise
+    except duckdb.Error as error:
+        raise translate(error) from error
+
+
+def _rollback(connection: duckdb.DuckDBPyConnection) -> None:
+    try:
+        connection.execute("rollback")
+    except duckdb.Error:
+        pass  # a failed commit has ended the transaction itself
+
+
+def _columns(samples: tuple[Sample, ...]) -> list[list[object]]:
+    symbols = [sample.symbol for sample in samples]
+    return [
+        [sample.ts for sample in samples],
+        [_category(symbol) for symbol in symbols],
+        symbols,  # type: ignore[list-item]
+        [sample.value for sample in samples],
+        [tags_json(sample) for sample in samples],
+    ]
+
+
+def tags_json(sample: Sample) -> str:
+    """Return a sample's tags as the store keeps them."""
+    tags = sample.tags
+    return tags.json if isinstance(tags, Tags) else Tags(tags).json
+
+
+def _event_row(id: int, event: Event) -> list[object]:
+    payload = json.dumps(event.payload, ensure_ascii=False)
+    return [id, event.ts, event.source, event.type, event.severity, event.message, payload]
+
+
+def read_state(connection: duckdb.DuckDBPyConnection, key: str) -> str | None:
+    """Return what was remembered under `key`, or None."""
+    row = connection.execute("select value from oculus_state where key = $1", [key]).fetchone()
+    return None if row is None else str(row[0])
+
+
+def write_state(connection: duckdb.DuckDBPyConnection, key: str, value: str) -> None:
+    """Remember `value` under `key`."""
+    try:
+        connection.execute("begin transaction")
+        try:
+            connection.execute("delete from oculus_state where key = $1", [key])
+            connection.execute("insert into oculus_state values ($1, $2)", [key, value])
+            connection.execute("commit")
+        except BaseException:
+            _rollback(connection)
+            raise
+    except duckdb.Error as error:
+        raise translate(error) from error
+
+
+def delete_before(connection: duckdb.DuckDBPyConnection, table: str, cutoff: Micros) -> int:
+    """Delete what is older than `cutoff` from `metrics` or `events`; return how many rows went."""
+    assert table in ("metrics", "events")
+    try:
+        row = connection.execute(f"delete from {table} where ts < make_timestamptz($1)", [cutoff]).fetchone()
+    except duckdb.Error as error:
+        raise translate(error) from error
+    return int(row[0]) if row else 0

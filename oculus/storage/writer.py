@@ -1,0 +1,124 @@
+"""The one writer: a greenlet that drains the pipe, and a native thread that alone writes to the database.
+
+A batch that cannot be written is kept and tried again with growing pauses; meanwhile the pipe fills, and
+drops its oldest samples only past its bound.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import gevent
+from tenacity import wait_random_exponential
+
+from oculus.errors import StorageError
+from oculus.model import Batch
+from oculus.pipe import Pipe
+from oculus.storage import ingest
+from oculus.storage.database import Database
+from oculus.storage.threads import NativeThreads
+
+_T = TypeVar("_T")
+
+# Pauses between tries of a failed batch: random within a span that doubles up to the last.
+_RETRY_FIRST = 0.2  # seconds
+_RETRY_LAST = 15.0  # seconds
+
+
+class Writer:
+    """Commits what the pipe holds, `batch` samples or `flush` seconds at a time.
+
+    `on_commit(batch)` is called in the writer's greenlet after each commit, and must be quick.
+    `on_state(error)` is called with the text when writing begins to fail, and with "" when it recovers.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        pipe: Pipe,
+        *,
+        batch: int,
+        flush: float,
+        on_commit: Callable[[Batch], None],
+        on_state: Callable[[str], None],
+    ) -> None:
+        self._database = database
+        self._pipe = pipe
+        self._batch = batch
+        self._flush = flush
+        self._on_commit = on_commit
+        self._on_state = on_state
+        self._thread = NativeThreads(1)
+        self._next_event_id = self._thread.run(ingest.next_event_id, database.connection)
+        self._kept: Batch | None = None
+        self.error = ""  # why the last try failed; empty while all is well
+        self.commits = 0
+        self.rows = 0
+        self.lost = 0  # samples of batches that the database refused for good
+        self.seconds = 0.0  # spent in commits
+        self.last_commit: float | None = None  # monotonic
+
+    def run(self) -> None:
+        """Write until the pipe is closed and empty."""
+        while True:
+            batch = self._kept or self._pipe.take(self._batch, self._flush)
+            if batch is None:
+                return
+            self._kept = batch  # survives a restart of this greenlet
+            if batch:
+                self._write(batch)
+            self._kept = None
+
+    def call(self, work: Callable[..., _T], *arguments: Any) -> _T:
+        """Run `work(connection, *arguments)` in the writer's thread, between two batches."""
+        return self._thread.run(work, self._database.connection, *arguments)
+
+    def close(self) -> None:
+        """End the native thread; call it once `run` has returned."""
+        self._thread.close()
+
+    @property
+    def waiting(self) -> int:
+        """Samples of the batch that is being written or tried again."""
+        return len(self._kept.samples) if self._kept else 0
+
+    def _write(self, batch: Batch) -> None:
+        started = time.monotonic()
+        if not self._commit(batch):
+            return
+        self.last_commit = time.monotonic()
+        self.seconds += self.last_commit - started
+        self.commits += 1
+        self.rows += len(batch.samples)
+        self._next_event_id += len(batch.events)
+        self._on_commit(batch)
+
+    def _commit(self, batch: Batch) -> bool:
+        """Commit, trying again while that can help; return whether it is in the database."""
+        pause = wait_random_exponential(multiplier=_RETRY_FIRST, max=_RETRY_LAST)
+        attempt = _Attempt()
+        while True:
+            try:
+                self.call(ingest.write, batch, self._next_event_id)
+            except StorageError as error:
+                if not self.error:
+                    self.error = str(error)
+                    self._on_state(self.error)
+                if not error.retryable:
+                    self.lost += len(batch.samples)
+                    return False
+                attempt.attempt_number += 1
+                gevent.sleep(pause(attempt))  # type: ignore[arg-type]
+            else:
+                if self.error:
+                    self.error = ""
+                    self._on_state("")
+                return True
+
+
+class _Attempt:
+    """The count that tenacity's waits go by."""
+
+    attempt_number = 0

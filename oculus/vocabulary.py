@@ -1,0 +1,29 @@
+"""What a configuration may speak of: gathered from the tables of the stages, for the daemon and `check`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from oculus.collectors import ANNOUNCED as ANNOUNCED_COLLECTORS
+from oculus.collectors import KINDS, collector_class
+from oculus.config import Vocabulary
+from oculus.config.settings import CollectorSettings
+from oculus.notify import ANNOUNCED as ANNOUNCED_CHANNELS
+from oculus.notify import CHANNELS
+from oculus.rules import expression, message
+
+
+def vocabulary() -> Vocabulary:
+    """Return what a configuration may speak of in this version."""
+
+    def settings_of(kind: str) -> Callable[[], type[CollectorSettings]]:
+        return lambda: collector_class(kind).Settings
+
+    return Vocabulary(
+        collectors={kind: settings_of(kind) for kind in KINDS},
+        announced_collectors=ANNOUNCED_COLLECTORS,
+        channels=frozenset(CHANNELS),
+        announced_channels=ANNOUNCED_CHANNELS,
+        check_condition=expression.parse,
+        check_message=message.check,
+    )

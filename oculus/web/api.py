@@ -1,0 +1,223 @@
+"""The REST API: handlers take the services and answer JSON-ready values or text. Routes are in `server`."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from fnmatch import fnmatchcase
+from typing import Any
+
+from bottle import response
+
+from oculus.clock import SECOND, iso, now
+from oculus.model import ALERT_STATES, SEVERITIES, Micros, RuleState
+from oculus.storage import queries, sandbox
+from oculus.storage.latest import Series
+from oculus.web import exposition, inputs
+from oculus.web.cooperate import json_list, slices
+from oculus.web.problems import Problem, bad_request
+from oculus.web.services import Services
+
+MAX_METRICS = 100_000  # series in one answer
+MAX_ALERTS = 1_000  # alerts in one answer
+MAX_POINTS = 5_000  # buckets of one series in one answer
+POINTS = 300  # buckets when no step is given
+DEFAULT_RANGE = 3_600 * SECOND  # of a series' points, up to now
+
+
+def metrics(services: Services) -> str:
+    """GET /api/metrics: the latest sample of each series."""
+    category, pattern = inputs.query("category"), inputs.query("symbol")
+    since, until = inputs.time_parameter("since", None), inputs.time_parameter("until", None)
+    limit = inputs.limit_parameter(MAX_METRICS, MAX_METRICS)
+
+    def wanted() -> Iterator[dict[str, Any]]:
+        left = limit
+        for series in services.latest:
+            if (
+                (not category or series.category == category)
+                and (not pattern or fnmatchcase(series.symbol, pattern))
+                and (since is None or series.ts >= since)
+                and (until is None or series.ts <= until)
+            ):
+                yield _last(series)
+                left -= 1
+                if not left:
+                    return
+
+    response.content_type = "application/json"
+    return json_list("metrics", wanted())
+
+
+def _last(series: Series) -> dict[str, Any]:
+    return {
+        "symbol": series.symbol,
+        "category": series.category,
+        "value": series.value,
+        "ts": iso(series.ts),
+        "unit": series.unit,
+        "tags": series.tags,
+    }
+
+
+def metric(services: Services, symbol: str) -> dict[str, Any]:
+    """GET /api/metrics/{symbol}: one series with its points in buckets."""
+    series = services.latest.get(symbol)
+    if series is None:
+        raise Problem(404, "not_found", f"there is no series {symbol!r}")
+    end = inputs.time_parameter("to", now())
+    assert end is not None
+    start = inputs.time_parameter("from", Micros(end - DEFAULT_RANGE))
+    assert start is not None
+    if start >= end:
+        raise bad_request("from is not before to")
+    step = int(inputs.step_parameter("step", max(1.0, (end - start) / POINTS / SECOND)) * SECOND)
+    if (end - start) // max(1, step) > MAX_POINTS:
+        raise bad_request(f"that is more than {MAX_POINTS} points; take a longer step or a shorter range")
+    found = services.readers.run(queries.points, symbol, start, end, max(1, step))
+    return _last(series) | {
+        "last": {"ts": iso(series.ts), "value": series.value},
+        "from": iso(start),
+        "to": iso(end),
+        "step": step / SECOND,
+        "points": [
+            {
+                "ts": iso(point.ts),
+                "open": point.open,
+                "high": point.high,
+                "low": point.low,
+                "close": point.close,
+                "avg": point.avg,
+                "count": point.count,
+            }
+            for point in found
+        ],
+    }
+
+
+def query(services: Services) -> dict[str, Any]:
+    """POST /api/query: one reading SQL statement."""
+    body = inputs.json_body()
+    if not isinstance(body, dict) or not isinstance(body.get("sql"), str):
+        raise bad_request('the body is not {"sql": "select …", "params": {…}}')
+    params = body.get("params")
+    if params is not None and not isinstance(params, dict | list):
+        raise bad_request("params is neither an object of named values nor a list")
+    started = time.perf_counter()
+    result = services.readers.run(sandbox.query, body["sql"], params)
+    return {
+        "columns": [{"name": name, "type": kind} for name, kind in result.columns],
+        "rows": result.rows,
+        "row_count": len(result.rows),
+        "truncated": result.truncated,
+        "elapsed_ms": round((time.perf_counter() - started) * 1000, 3),
+    }
+
+
+def rules(services: Services) -> dict[str, Any]:
+    """GET /api/rules: configured rules with their state."""
+    return {"rules": [_rule(rule) for rule in services.rules()]}
+
+
+def rule(services: Services, name: str) -> dict[str, Any]:
+    """GET /api/rules/{name}: one rule with its history, newest first."""
+    found = next((rule for rule in services.rules() if rule.name == name), None)
+    if found is None:
+        raise Problem(404, "not_found", f"there is no rule {name!r}")
+    history = services.readers.run(_events, {"rule": name, "limit": 100})
+    return _rule(found) | {"history": [alert(event) for event in history]}
+
+
+def _rule(rule: RuleState) -> dict[str, Any]:
+    return {
+        "name": rule.name,
+        "condition": rule.condition,
+        "for": rule.for_seconds,
+        "cooldown": rule.cooldown_seconds,
+        "severity": rule.severity,
+        "message": rule.message,
+        "channels": rule.channels,
+        "state": rule.state,
+        "health": rule.health,
+        "missing": rule.missing,
+        "value": rule.value,
+        "explanation": rule.explain(),
+        "active_at": iso(rule.active_at) if rule.active_at is not None else None,
+        "last_evaluation": iso(rule.last_evaluation) if rule.last_evaluation is not None else None,
+        "evaluations": rule.evaluations,
+    }
+
+
+def alerts(services: Services) -> dict[str, Any]:
+    """GET /api/alerts: recent steps of alerts, newest first."""
+    filters = {
+        "rule": inputs.query("rule") or None,
+        "severity": inputs.choice_parameter("severity", SEVERITIES),
+        "state": inputs.choice_parameter("state", ALERT_STATES),
+        "since": inputs.time_parameter("since", None),
+        "limit": inputs.limit_parameter(100, MAX_ALERTS),
+    }
+    return {"alerts": [alert(event) for event in services.readers.run(_events, filters)]}
+
+
+def _events(cursor: queries.Cursor, filters: dict[str, Any]) -> list[queries.StoredEvent]:
+    return queries.events(cursor, type="alert", **filters)
+
+
+def alert(event: queries.StoredEvent) -> dict[str, Any]:
+    """Return a stored transition as the API shows it."""
+    payload = event.payload
+    return {
+        "id": event.id,
+        "ts": iso(event.ts),
+        "rule": payload.get("rule", event.source),
+        "state": payload.get("state"),
+        "previous": payload.get("previous"),
+        "severity": event.severity,
+        "message": event.message,
+        "symbol": payload.get("symbol"),
+        "value": payload.get("value"),
+        "labels": payload.get("labels", {}),
+        "started_at": iso(payload["started_at"]) if "started_at" in payload else None,
+        "explanation": payload.get("explanation", ""),
+        "channels": payload.get("channels", []),
+    }
+
+
+def push(services: Services, symbol: str | None = None) -> str:
+    """POST /api/push and /api/push/{symbol}: samples from outside, all or none of them."""
+    body = inputs.json_body()
+    if isinstance(body, list):
+        if len(body) > inputs.MAX_PUSH:
+            raise Problem(413, "too_large", f"{len(body)} samples; at most {inputs.MAX_PUSH} in one request")
+        samples = [
+            inputs.pushed_sample(item, symbol, f"sample {index}: ")
+            for index, item in slices(enumerate(body))
+        ]
+    else:
+        samples = [inputs.pushed_sample(body, symbol, "")]
+    if not services.offer(samples):
+        raise Problem(503, "queue_full", "the queue is full; try again in a moment", retry_after=1)
+    response.status = 202
+    response.content_type = "application/json"
+    return json.dumps({"accepted": len(samples)})
+
+
+def healthz(services: Services) -> dict[str, Any]:
+    """GET /healthz: the process is up."""
+    return {"status": "ok"}
+
+
+def readyz(services: Services) -> dict[str, Any]:
+    """GET /readyz: the database is open and the writer writes."""
+    reason = services.not_ready()
+    if reason:
+        raise Problem(503, "not_ready", reason)
+    return {"status": "ready"}
+
+
+def self_metrics(services: Services) -> str:
+    """GET /metrics: Oculus itself, for Prometheus."""
+    response.content_type = exposition.CONTENT_TYPE
+    return exposition.render(services.metrics())

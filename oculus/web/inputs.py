@@ -1,0 +1,164 @@
+"""Reading requests: times, numbers, JSON bodies and pushed samples, each refused with what would be right."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from bottle import request
+
+from oculus.clock import DAY, SECOND, now, parse_iso
+from oculus.config.decode import parse_duration
+from oculus.model import MAX_SYMBOL, Micros, Sample, Tags, is_symbol
+from oculus.web.problems import Problem, bad_request
+
+MAX_BODY = 4 * 1024 * 1024  # bytes: 10,000 samples with tags fit
+MAX_PUSH = 10_000  # samples in one request
+MAX_TAGS = 32  # tags of one pushed sample
+
+# Epoch times are taken as seconds, milliseconds or microseconds by their size: as seconds the first bound
+# is in the year 5138.
+_MILLISECONDS_FROM = 1e11
+_MICROSECONDS_FROM = 1e14
+
+
+def query(name: str) -> str:
+    """Return a query parameter, or an empty text."""
+    return str(request.query.getunicode(name) or "")
+
+
+def time_parameter(name: str, default: Micros | None) -> Micros | None:
+    """Return a time given as ISO 8601, as epoch seconds, or as a duration ago (`1h`)."""
+    text = query(name)
+    if not text:
+        return default
+    try:
+        return Micros(now() - int(parse_duration(text) * SECOND))
+    except ValueError:
+        pass
+    try:
+        return epoch(float(text))
+    except ValueError:
+        pass
+    try:
+        # In a query a `+` of an offset arrives as a space.
+        return parse_iso(text.replace(" ", "+") if "T" in text else text)
+    except ValueError:
+        raise bad_request(f"{name}={text!r} is not a time (2026-01-31T12:00:00Z, epoch seconds, or 1h)") from None
+
+
+def step_parameter(name: str, default: float) -> float:
+    """Return the seconds of a duration (`5m`), or of a bare number."""
+    text = query(name)
+    if not text:
+        return default
+    try:
+        seconds = float(text) if text.replace(".", "", 1).isdigit() else parse_duration(text)
+    except ValueError as error:
+        raise bad_request(f"{name}: {error}") from None
+    if seconds <= 0:
+        raise bad_request(f"{name} must be more than 0")
+    return seconds
+
+
+def limit_parameter(default: int, most: int) -> int:
+    """Return `limit`, at least 1 and at most `most`."""
+    text = query("limit")
+    if not text:
+        return default
+    if not text.isdecimal() or int(text) < 1:
+        raise bad_request(f"limit={text!r} is not a number from 1 to {most}")
+    return min(int(text), most)
+
+
+def choice_parameter(name: str, allowed: tuple[str, ...]) -> str | None:
+    """Return a parameter that must be one of a few words, or None."""
+    text = query(name)
+    if text and text not in allowed:
+        raise bad_request(f"{name}={text!r} is not one of {', '.join(allowed)}")
+    return text or None
+
+
+def epoch(value: float) -> Micros:
+    """Return epoch seconds, milliseconds or microseconds as microseconds; raises ValueError."""
+    if not math.isfinite(value):
+        raise ValueError("not a time")
+    size = abs(value)
+    unit = 1 if size >= _MICROSECONDS_FROM else 1_000 if size >= _MILLISECONDS_FROM else SECOND
+    return Micros(round(value * unit))
+
+
+def json_body() -> Any:
+    """Return the request's JSON; raises Problem for what is none, or too long."""
+    if (request.content_length or 0) > MAX_BODY:
+        raise Problem(413, "too_large", f"the body is longer than {MAX_BODY} bytes")
+    data = request.environ["wsgi.input"].read(MAX_BODY + 1)
+    if len(data) > MAX_BODY:
+        raise Problem(413, "too_large", f"the body is longer than {MAX_BODY} bytes")
+    try:
+        return json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise bad_request(f"the body is not JSON: {error}") from None
+
+
+def pushed_sample(item: Any, symbol: str | None, at: str) -> Sample:
+    """Return a sample sent from outside; `at` says which one it is in messages. Raises Problem."""
+    if not isinstance(item, Mapping):
+        raise bad_request(f'{at}is not an object such as {{"value": 1.5}}')
+    unknown = set(item) - {"symbol", "value", "ts", "tags"}
+    if unknown:
+        raise bad_request(f"{at}unknown key {sorted(unknown)[0]!r} (known: symbol, value, ts, tags)")
+    name = item.get("symbol", symbol) if symbol is None else symbol
+    if not isinstance(name, str) or not is_symbol(name):
+        raise bad_request(
+            f"{at}{name!r} is not a symbol (dotted parts of a-z, 0-9 and _, at most {MAX_SYMBOL} characters)"
+        )
+    return Sample(name, _value(item.get("value"), at), _time(item.get("ts"), at), _tags(item.get("tags"), at))
+
+
+def _value(value: Any, at: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise bad_request(f"{at}value {value!r} is not a number")
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf
+    if not math.isfinite(number):
+        raise bad_request(f"{at}value is not a finite number")
+    return number
+
+
+def _time(ts: Any, at: str) -> Micros:
+    present = now()
+    if ts is None:
+        return present
+    try:
+        if isinstance(ts, str):
+            moment = parse_iso(ts)
+        elif isinstance(ts, int | float) and not isinstance(ts, bool):
+            moment = epoch(ts)
+        else:
+            raise ValueError
+    except (ValueError, OverflowError):
+        raise bad_request(f"{at}ts {ts!r} is not a time (ISO 8601, or epoch seconds)") from None
+    if not 0 <= moment <= present + DAY:
+        raise bad_request(f"{at}ts {ts!r} is before 1970 or more than a day ahead")
+    return moment
+
+
+def _tags(tags: Any, at: str) -> Tags:
+    if tags is None:
+        return _PUSHED
+    if not isinstance(tags, Mapping) or len(tags) > MAX_TAGS:
+        raise bad_request(f"{at}tags is not an object of at most {MAX_TAGS} names and texts")
+    found = {}
+    for key, value in tags.items():
+        if isinstance(value, dict | list) or value is None:
+            raise bad_request(f"{at}tag {key!r} is not a text")
+        found[str(key)] = value if isinstance(value, str) else json.dumps(value)
+    return Tags({"source": "push"} | found)
+
+
+_PUSHED = Tags({"source": "push"})

@@ -1,0 +1,286 @@
+"""The pages and their live fragments. Each has a context class: what its template may use, and no more.
+
+A page shows its fragment at once and HTMX asks for the same fragment again, so that both are one template.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import groupby
+
+from bottle import response
+
+from oculus.clock import SECOND, iso, now
+from oculus.model import ALERT_STATES, SEVERITIES, Micros, RuleState
+from oculus.storage import queries
+from oculus.storage.latest import Series
+from oculus.web import figures, inputs
+from oculus.web.cooperate import slices
+from oculus.web.services import Services
+from oculus.web.templates import Templates
+
+# What the categories are called, in the order of the page; others follow by name.
+_TITLES = {
+    "net.http": "HTTP",
+    "net.tcp": "TCP",
+    "net.ping": "Ping",
+    "net.dns": "DNS",
+    "net.tls": "Certificates",
+    "crypto.price": "Crypto",
+    "stock.price": "Stocks",
+    "stock.index": "Indices",
+    "pred.poly": "Predictions",
+}
+
+# Of a target's series, the one that is shown large, and those that stand small beside it.
+_MAIN = ("rtt", "up")
+_FACTS = ("status", "loss", "cert_days", "dns", "connect", "tls", "ttfb")
+_FACT_NAMES = {"cert_days": "cert", "ttfb": "first byte"}
+
+ALERTS_SHOWN = 100
+RECENT_SHOWN = 5  # alerts on the dashboard
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """A small figure beside a target's main one."""
+
+    name: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One target, or one series that belongs to none. `state` is up, down, or empty where neither fits."""
+
+    symbol: str
+    title: str
+    state: str
+    text: str
+    unit: str
+    trend: str
+    spark: str
+    facts: list[Fact]
+    reason: str
+    at: str
+    stale: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """A category with its rows."""
+
+    category: str
+    title: str
+    rows: list[Row]
+    down: int
+
+
+@dataclass(frozen=True, slots=True)
+class Alert:
+    """A step of an alert."""
+
+    id: int
+    rule: str
+    state: str
+    severity: str
+    message: str
+    at: str
+    started_at: str
+    explanation: str
+
+
+@dataclass(frozen=True, slots=True)
+class MetricsContext:
+    """`fragments/metrics.html`: the dashboard's live part."""
+
+    up: int
+    down: int
+    series: int
+    firing: list[RuleState]
+    pending: list[RuleState]
+    recent: list[Alert]
+    panels: list[Panel]
+    not_ready: str
+
+
+@dataclass(frozen=True, slots=True)
+class AlertsContext:
+    """`fragments/alerts.html`: recent steps of alerts, newest first."""
+
+    alerts: list[Alert]
+    rule: str
+    state: str
+    severity: str
+
+
+@dataclass(frozen=True, slots=True)
+class RulesContext:
+    """`fragments/rules.html`: the rules with their state."""
+
+    rules: list[RuleState]
+
+
+@dataclass(frozen=True, slots=True)
+class LoginContext:
+    """`pages/login.html`."""
+
+    wrong: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorContext:
+    """`pages/error.html`."""
+
+    status: int
+    message: str
+
+
+class Pages:
+    """Builds contexts and renders them."""
+
+    def __init__(self, services: Services, templates: Templates) -> None:
+        self._services = services
+        self._templates = templates
+        self._sparks: dict[str, tuple[Micros, str, str]] = {}
+
+    def dashboard(self) -> str:
+        """GET /"""
+        return self._templates.page("dashboard", self._metrics_context())
+
+    def metrics_fragment(self) -> str:
+        """GET /partials/metrics"""
+        return self._templates.fragment("metrics", self._metrics_context())
+
+    def alerts(self) -> str:
+        """GET /alerts"""
+        return self._templates.page("alerts", self._alerts_context())
+
+    def alerts_fragment(self) -> str:
+        """GET /partials/alerts"""
+        return self._templates.fragment("alerts", self._alerts_context())
+
+    def rules(self) -> str:
+        """GET /rules"""
+        return self._templates.page("rules", RulesContext(self._services.rules()))
+
+    def rules_fragment(self) -> str:
+        """GET /partials/rules"""
+        return self._templates.fragment("rules", RulesContext(self._services.rules()))
+
+    def login(self, *, wrong: bool = False) -> str:
+        """GET /login"""
+        if wrong:
+            response.status = 403
+        return self._templates.page("login", LoginContext(wrong))
+
+    # -- contexts -------------------------------------------------------------------------------------
+
+    def _metrics_context(self) -> MetricsContext:
+        services = self._services
+        panels = self._panels(now())
+        rules = services.rules()
+        rows = [row for panel in panels for row in panel.rows]
+        return MetricsContext(
+            up=sum(row.state == "up" for row in rows),
+            down=sum(row.state == "down" for row in rows),
+            series=len(services.latest),
+            firing=[rule for rule in rules if rule.state == "firing"],
+            pending=[rule for rule in rules if rule.state == "pending"],
+            recent=self._recent(RECENT_SHOWN),
+            panels=panels,
+            not_ready=services.not_ready(),
+        )
+
+    def _alerts_context(self) -> AlertsContext:
+        rule, state = inputs.query("rule"), inputs.choice_parameter("state", ALERT_STATES)
+        severity = inputs.choice_parameter("severity", SEVERITIES)
+        found = self._recent(ALERTS_SHOWN, rule=rule or None, state=state, severity=severity)
+        return AlertsContext(found, rule, state or "", severity or "")
+
+    def _recent(self, limit: int, **filters: str | None) -> list[Alert]:
+        def read(cursor: queries.Cursor) -> list[queries.StoredEvent]:
+            return queries.events(cursor, type="alert", limit=limit, **filters)  # type: ignore[arg-type]
+
+        return [
+            Alert(
+                id=event.id,
+                rule=str(event.payload.get("rule", event.source)),
+                state=str(event.payload.get("state", "")),
+                severity=event.severity,
+                message=event.message,
+                at=iso(event.ts),
+                started_at=iso(event.payload.get("started_at", event.ts)),
+                explanation=str(event.payload.get("explanation", "")),
+            )
+            for event in self._services.readers.run(read)
+        ]
+
+    def _panels(self, at: Micros) -> list[Panel]:
+        by_category: dict[str, list[Row]] = {}
+        for stem, group in groupby(slices(self._services.latest), key=_stem):
+            row = self._row(stem, list(group), at)
+            by_category.setdefault(row[0], []).append(row[1])
+        order = {category: place for place, category in enumerate(_TITLES)}
+        panels = []
+        for category in sorted(by_category, key=lambda name: (order.get(name, len(order)), name)):
+            rows = sorted(by_category[category], key=lambda row: (row.state != "down", row.title))
+            down = sum(row.state == "down" for row in rows)
+            panels.append(Panel(category, _TITLES.get(category, category), rows, down))
+        return panels
+
+    def _row(self, stem: str, group: list[Series], at: Micros) -> tuple[str, Row]:
+        by_part = {series.symbol[len(stem) + 1 :]: series for series in group}
+        up = by_part.get("up")
+        main = next((by_part[part] for part in _MAIN if part in by_part), group[0])
+        state = "" if up is None else "up" if up.value >= 0.5 else "down"
+        newest = up or main
+        stale = (at - newest.ts) / SECOND > self._services.stale_after(newest.symbol)
+        down = state == "down"
+        trend, spark = self._shape(main)
+        return main.category, Row(
+            symbol=main.symbol,
+            title=(stem if up else main.symbol).removeprefix(main.category).lstrip(".") or stem,
+            state=state,
+            text="down" if down else figures.value_text(main.value, main.unit),
+            unit="" if down else figures.unit_text(main.unit),
+            trend="flat" if down else trend,
+            spark=spark,
+            facts=list(_facts(by_part, newest.ts)) if up else [],
+            reason=up.tags.get("error", "") if up is not None and down else "",
+            at=iso(newest.ts),
+            stale=stale,
+        )
+
+    def _shape(self, series: Series) -> tuple[str, str]:
+        """Return trend and sparkline of a series, computed once per sample."""
+        known = self._sparks.get(series.symbol)
+        if known is None or known[0] != series.ts:
+            if len(self._sparks) > 2 * len(self._services.latest) + 1000:
+                self._sparks.clear()  # series that are gone
+            known = (series.ts, figures.trend(series.history), figures.spark(series.history))
+            self._sparks[series.symbol] = known
+        return known[1], known[2]
+
+
+def _stem(series: Series) -> str:
+    """Return what the series of one target share; a series of no target stands alone."""
+    if series.category.startswith("net."):
+        return series.symbol.rpartition(".")[0]
+    return series.symbol
+
+
+def _facts(by_part: dict[str, Series], newest: Micros) -> Iterator[Fact]:
+    """Yield the small figures of the last run; what an older run measured is not shown beside it."""
+    for part in _FACTS:
+        series = by_part.get(part)
+        if series is None or series.ts != newest or (part == "tls" and not series.value):
+            continue
+        if part == "loss" and not series.value:
+            continue
+        unit = "d" if part == "cert_days" else figures.unit_text(series.unit)
+        value = round(series.value) if part == "cert_days" else series.value
+        text = figures.value_text(value, series.unit) + (f" {unit}" if unit else "")
+        yield Fact(_FACT_NAMES.get(part, part), text)
+

@@ -1,0 +1,31 @@
+"""What the pages and the API are served from: handed over by the application, nothing imported sideways."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from oculus.config.settings import ServerSettings
+from oculus.model import RuleState, Sample
+from oculus.storage.latest import Latest
+from oculus.storage.readers import Readers
+from oculus.web.exposition import Metric
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """The daemon as the web sees it.
+
+    `offer` queues samples from outside and tells whether they fitted. `not_ready` gives the reason why the
+    daemon cannot do its work, or an empty text. `stale_after` gives the seconds after which a symbol's
+    last value counts as old.
+    """
+
+    server: ServerSettings
+    latest: Latest
+    readers: Readers
+    offer: Callable[[Sequence[Sample]], bool]
+    rules: Callable[[], list[RuleState]]
+    not_ready: Callable[[], str]
+    metrics: Callable[[], list[Metric]]
+    stale_after: Callable[[str], float]
