@@ -37,9 +37,9 @@ from oculus.storage.database import Database
 from oculus.storage.latest import Latest
 from oculus.storage.readers import Readers
 from oculus.storage.retention import CLOCK_MARK, PERIOD, Retention, last_mark
+from oculus.storage.threads import NativeThreads
 from oculus.storage.writer import Writer
 from oculus.supervise import Supervisor, Watchdog, Worker
-from oculus.web.server import WebServer
 from oculus.web.services import Services
 
 # A native thread that runs Python hands the interpreter over this often, where 5 ms is usual: the hub
@@ -47,7 +47,7 @@ from oculus.web.services import Services
 SWITCH_INTERVAL = 0.001  # seconds
 
 # A stop must be over within 5 s (the contract with init systems); these leave a margin.
-DRAIN = 3.5  # seconds that the writer has to commit what is queued
+DRAIN = 3.0  # seconds that the writer has to commit what is queued
 REQUESTS = 0.3  # seconds that requests under way have to end
 
 CLOCK_CHECK = 5.0  # seconds between two looks for a step of the wall clock
@@ -91,7 +91,14 @@ class Oculus:
         sys.setswitchinterval(SWITCH_INTERVAL)
         listener = listen(self.settings.server)
         try:
-            self._open_storage()
+            database = self.settings.database
+            opener = NativeThreads(1)
+            opening = opener.start(Database, database.path, database.memory_limit, database.threads)
+            # The second half of the imports, while the database opens.
+            from oculus.web.server import WebServer
+
+            self._use_storage(opening.result())
+            opener.close()
             self.web = WebServer(listener, self._services())
         except BaseException:
             listener.close()
@@ -147,13 +154,16 @@ class Oculus:
         self.pipe.close()
         if not self._writer.join(DRAIN):
             left = len(self.pipe) + self.writer.waiting
-            logger.error("stopped with {} samples that the database did not take: {}", left, self.writer.error)
+            logger.error(
+                "stopped with {} samples that the database did not take: {}", left, self.writer.error
+            )
             return False
         try:
             self.retention.mark()
         except OculusError as error:
             logger.warning("the trusted time could not be stored: {}", error)
         self.readers.close()
+        self.sandbox.close()
         self.writer.close()
         self.database.close()
         logger.info("Oculus stopped, everything is stored")
@@ -191,9 +201,9 @@ class Oculus:
         told = f"reloaded: {len(new)} collectors started, {len(gone)} stopped, {len(settings.rules)} rules"
         self._note("oculus", "system", "info", told)
 
-    def _open_storage(self) -> None:
+    def _use_storage(self, database: Database) -> None:
         settings = self.settings.database
-        self.database = Database(settings.path, memory_limit=settings.memory_limit, threads=settings.threads)
+        self.database = database
         self.writer = Writer(
             self.database,
             self.pipe,
@@ -203,6 +213,7 @@ class Oculus:
             on_state=self._writing,
         )
         self.readers = Readers(self.database)
+        self.sandbox = Readers(self.database)
         self.guard = ClockGuard(last_mark(self.writer.call(ingest.read_state, CLOCK_MARK)))
         self.retention = Retention(self.writer, self.latest, self.guard, settings.retention)
 
@@ -214,6 +225,7 @@ class Oculus:
             server=self.settings.server,
             latest=self.latest,
             readers=self.readers,
+            sandbox=self.sandbox,
             offer=self.pipe.offer,
             rules=lambda: self.engine.states(now()),
             not_ready=self._not_ready,
@@ -262,7 +274,9 @@ class Oculus:
 
     def _last(self, symbol: str) -> tuple[Micros, float, float] | None:
         series = self.latest.get(symbol)
-        return series and (series.ts, series.value, self.scheduler.intervals.get(symbol, 0.0))
+        if series is None:
+            return None
+        return series.ts, series.value, self.scheduler.intervals.get(symbol, 0.0)
 
     def _stale_after(self, symbol: str) -> float:
         interval = self.scheduler.intervals.get(symbol)
@@ -290,12 +304,14 @@ class Oculus:
 def listen(server: ServerSettings) -> socket.socket:
     """Return a listening socket; raises StartError when the address cannot be had."""
     try:
+        server.bind.encode("idna")  # would fail in gevent's thread otherwise, which prints a traceback
         family, _, _, _, address = socket.getaddrinfo(
             server.bind, server.port, 0, socket.SOCK_STREAM, 0, socket.AI_PASSIVE
         )[0]
         sock = socket.socket(family, socket.SOCK_STREAM)
-    except OSError as error:
-        raise StartError(f"cannot listen on {server.bind}: {error.strerror}") from None
+    except (OSError, UnicodeError) as error:
+        why = getattr(error, "strerror", None) or "it is no host name"
+        raise StartError(f"cannot listen on {server.bind}: {why}") from None
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.bind(address)

@@ -9,12 +9,13 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Literal, NoReturn
 
 from oculus import __version__
 
 if TYPE_CHECKING:
     from oculus.config import Settings
+    from oculus.config.settings import ServerSettings
 
 DONE, FAILED, USAGE = 0, 1, 2
 
@@ -28,8 +29,8 @@ class Arguments(argparse.Namespace):
     db: str | None
     bind: str | None
     port: int | None
-    log_level: str | None
-    log_format: str | None
+    log_level: Literal["debug", "info", "warning", "error"] | None
+    log_format: Literal["text", "json"] | None
 
     @property
     def needs_hub(self) -> bool:
@@ -65,12 +66,14 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     run = commands.add_parser("run", help="run the daemon (the default)", allow_abbrev=False)
     run.add_argument("--config", metavar="FILE", help="YAML or TOML file")
-    run.add_argument("--db", metavar="PATH", help="database file, instead of database.path")
+    run.add_argument("--db", metavar="PATH", type=_path, help="database file, instead of database.path")
     run.add_argument("--bind", metavar="ADDR", help="address to listen on, instead of server.bind")
     run.add_argument("--port", metavar="N", type=_port, help="port to listen on, instead of server.port")
     run.add_argument("--log-level", choices=("debug", "info", "warning", "error"), help="least level shown")
     run.add_argument("--log-format", choices=("text", "json"), help="lines for people or for programs")
-    check = commands.add_parser("check", help="check a configuration and tell every mistake", allow_abbrev=False)
+    check = commands.add_parser(
+        "check", help="check a configuration and tell every mistake", allow_abbrev=False
+    )
     check.add_argument("--config", metavar="FILE", help="YAML or TOML file")
     check.add_argument("file", metavar="FILE", nargs="?", default="", help="the same, without --config")
     init = commands.add_parser("init", help="write a configuration to start from", allow_abbrev=False)
@@ -82,6 +85,12 @@ def _port(text: str) -> int:
     if not text.isdecimal() or int(text) > 65535:
         raise argparse.ArgumentTypeError(f"{text!r} is not a port (0 to 65535)")
     return int(text)
+
+
+def _path(text: str) -> str:
+    if not text:  # DuckDB would keep everything in memory, and lose it
+        raise argparse.ArgumentTypeError("the path is empty")
+    return text
 
 
 def _complain(*lines: str) -> None:
@@ -108,6 +117,7 @@ def _run(arguments: Arguments) -> int:
 
 
 def _serve(settings: Settings, reread: Callable[[], Settings]) -> int:
+    import gc
     import signal
 
     from oculus import logs
@@ -122,6 +132,11 @@ def _serve(settings: Settings, reread: Callable[[], Settings]) -> int:
         signal_handler(number, daemon.stop)
     signal_handler(signal.SIGHUP, daemon.request_reload)
     daemon.start()
+    # What the start made stays to the end: no collection need look at it again. The rest is short-lived
+    # and mostly free of cycles, so collections are rarer than usual.
+    gc.freeze()
+    gc.set_threshold(10_000, 20, 20)
+    gc.enable()
     daemon.run()
     _leave(DONE if daemon.close() else FAILED)
 
@@ -138,7 +153,6 @@ def _settings(arguments: Arguments) -> Settings:
     from dataclasses import replace
 
     from oculus.config import load, loads
-    from oculus.errors import ConfigError
     from oculus.vocabulary import vocabulary
 
     words = vocabulary()
@@ -160,14 +174,20 @@ def _settings(arguments: Arguments) -> Settings:
         log = replace(log, level=arguments.log_level)
     if arguments.log_format is not None:
         log = replace(log, format=arguments.log_format)
-    if not server.loopback and not server.token and not server.insecure:
-        raise ConfigError(
-            [
-                f"server.bind: {server.bind} lets other hosts connect, and no token is set"
-                " (set server.token, or server.insecure: true if that is meant)"
-            ]
-        )
+    _protected(server)
     return replace(settings, server=server, database=database, log=log)
+
+
+def _protected(server: ServerSettings) -> None:
+    """Raise ConfigError when other hosts can connect and no token keeps them out."""
+    from oculus.errors import ConfigError
+
+    if not server.loopback and not server.token and not server.insecure:
+        told = (
+            f"server.bind: {server.bind} lets other hosts connect, and no token is set"
+            " (set server.token, or server.insecure: true if that is meant)"
+        )
+        raise ConfigError([told])
 
 
 # -- check and init -----------------------------------------------------------------------------------
@@ -181,6 +201,7 @@ def _check(arguments: Arguments) -> int:
     path = arguments.config or arguments.file or "config.yaml"
     try:
         settings = load(path, vocabulary())
+        _protected(settings.server)
     except ConfigError as error:
         for mistake in error.mistakes:
             print(mistake, file=sys.stderr)
@@ -194,10 +215,12 @@ def _check(arguments: Arguments) -> int:
 
 
 def _init(arguments: Arguments) -> int:
+    from pathlib import Path
+
     from oculus.config.builtin import STARTER
 
     try:
-        with open(arguments.file, "x", encoding="utf-8") as file:
+        with Path(arguments.file).open("x", encoding="utf-8") as file:
             file.write(STARTER)
     except FileExistsError:
         _complain(f"{arguments.file} is there already, and was left as it is (name another file)")

@@ -13,6 +13,7 @@ from oculus.model import Micros
 
 SECOND = 1_000_000  # microseconds
 DAY = 86_400 * SECOND
+LAST_TIME = 253_402_300_800 * SECOND  # the year 10000, which ISO 8601 and Python no longer write
 
 # A wall clock that moves this much against the monotonic one was set, not slewed (NTP slews 0.5 ms/s).
 STEP = 60.0  # seconds

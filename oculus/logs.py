@@ -16,6 +16,11 @@ if TYPE_CHECKING:
     from loguru import FormatFunction, Record
 
 
+# What comes from outside must not forge a second record, nor move the cursor of a terminal.
+_CONTROL = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if code != ord("\t")}
+_CONTROL |= {ord("\n"): "\\n", ord("\r"): "\\r", 0x2028: "\\u2028", 0x2029: "\\u2029"}
+
+
 def setup(settings: LogSettings) -> None:
     """Send the log where `settings` say; raises StartError when the file cannot be written."""
     line: FormatFunction = _json if settings.format == "json" else _text
@@ -49,9 +54,8 @@ def _fields(record: Record) -> dict[str, Any]:
 
 def _text(record: Record) -> str:
     fields = "".join(f" {key}={_bare(value)}" for key, value in _fields(record).items())
-    # A line break in what came from outside must not forge a second record.
-    message = record["message"].replace("\r", "\\r").replace("\n", "\\n")
-    record["extra"]["_line"] = f"{_stamp(record)} {record['level'].name:<8} {message}{fields}"
+    line = f"{_stamp(record)} {record['level'].name:<8} {record['message']}{fields}"
+    record["extra"]["_line"] = line.translate(_CONTROL)
     return "<level>{extra[_line]}</level>\n{exception}"
 
 

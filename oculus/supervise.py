@@ -28,7 +28,7 @@ class Worker:
 
     name: str
     run: Callable[[], None]
-    greenlet: Greenlet | None = None
+    greenlet: Greenlet[..., None] | None = None
     restarts: int = 0
     last_error: str = ""
 
@@ -51,13 +51,21 @@ class Supervisor:
     finished its work and is not started again.
     """
 
-    def __init__(self, report: Callable[[Worker, str], None]) -> None:
+    def __init__(
+        self,
+        report: Callable[[Worker, str], None],
+        monotonic: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], object] = gevent.sleep,
+    ) -> None:
         self._report = report
+        self._monotonic = monotonic
+        self._sleep = sleep
         self._workers: dict[str, Worker] = {}
 
     def spawn(self, name: str, run: Callable[[], None]) -> Worker:
         """Start `run` in a greenlet of its own under `name`, which no other live worker may carry."""
-        if name in self._workers:
+        before = self._workers.get(name)
+        if before is not None and before.alive:
             raise ValueError(f"a worker named {name!r} is running already")
         worker = Worker(name, run)
         self._workers[name] = worker
@@ -67,7 +75,7 @@ class Supervisor:
     def _keep(self, worker: Worker) -> None:
         delay = RESTART_FIRST
         while True:
-            started = time.monotonic()
+            started = self._monotonic()
             try:
                 worker.run()
             except gevent.GreenletExit:
@@ -79,12 +87,12 @@ class Supervisor:
                 self._report(worker, traceback.format_exc())
             else:
                 return
-            if time.monotonic() - started > RESTART_LAST:
+            if self._monotonic() - started > RESTART_LAST:
                 delay = RESTART_FIRST
-            gevent.sleep(delay)
+            self._sleep(delay)
             delay = min(delay * 2, RESTART_LAST)
 
-    def stop(self, *names: str, timeout: float = 1.0) -> None:
+    def stop(self, *names: str, timeout: float = 0.5) -> None:
         """End the named workers and wait for them, at most `timeout` seconds in all."""
         greenlets = []
         for name in names:

@@ -6,6 +6,7 @@ does the rest.
 
 from __future__ import annotations
 
+import builtins
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar, TypeVar
 
@@ -45,7 +46,7 @@ class Collector:
     """
 
     type: ClassVar[str] = ""
-    Settings: ClassVar[type[CollectorSettings]] = CollectorSettings
+    Settings: ClassVar[builtins.type[CollectorSettings]] = CollectorSettings
 
     def __init__(self, spec: CollectorSpec, context: Context) -> None:
         self.spec = spec

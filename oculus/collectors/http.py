@@ -10,12 +10,14 @@ the body's transfer included.
 from __future__ import annotations
 
 import calendar
+import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from urllib.parse import SplitResult, quote, urljoin, urlsplit
 
+import gevent
 from gevent import socket
 
 from oculus import __version__
@@ -154,8 +156,8 @@ class HttpProbe(Probe):
         return Outcome(True, values)
 
     def _follow(self, url: SplitResult, location: str) -> SplitResult:
-        target = urljoin(url.geturl(), location)
         try:
+            target = urljoin(url.geturl(), location)
             check_url(target)
         except ValueError as error:
             raise ProbeError(f"redirected to where this cannot go: {error}") from None
@@ -173,8 +175,10 @@ class HttpProbe(Probe):
             days = None
             if tls is not None:
                 trace.enter("tls")
-                secure = tls.wrap_socket(sock, server_hostname=host)
+                # Shaken hands apart, so that a time limit in between finds the socket to close.
+                secure = tls.wrap_socket(sock, server_hostname=host, do_handshake_on_connect=False)
                 sock = secure
+                secure.do_handshake()
                 days = (not_after(secure.getpeercert(binary_form=True) or b"") - time.time()) / _DAY
             trace.enter("ttfb")
             sock.sendall(self._request(url))
@@ -222,16 +226,17 @@ def read_response(sock: socket.socket, trace: Trace) -> Head:
     Interim (1xx) answers are passed over. Raises ProbeError for what is not HTTP or is too long.
     """
     data = b""
+    passed_over = 0  # bytes of interim answers
     while True:
         end = data.find(b"\r\n\r\n")
+        if passed_over + max(end, 0) > MAX_HEAD or (end < 0 and len(data) > MAX_HEAD):
+            raise ProbeError(f"headers of more than {MAX_HEAD // 1024} KiB")
         if end < 0:
-            if len(data) > MAX_HEAD:
-                raise ProbeError(f"headers of more than {MAX_HEAD // 1024} KiB")
             piece = sock.recv(_CHUNK)
+            if not piece:
+                raise ProbeError("answer cut short" if data else "connection closed before the answer")
             if trace.current == "ttfb":
                 trace.enter("transfer")
-            if not piece:
-                raise ProbeError("connection closed before the answer" if not data else "answer cut short")
             data += piece
             if not b"HTTP/".startswith(data[:5]) and not data.startswith(b"HTTP/"):
                 raise ProbeError("the answer is not HTTP")
@@ -240,6 +245,7 @@ def read_response(sock: socket.socket, trace: Trace) -> Head:
         data = data[end + 4 :]
         if head.status >= 200 or head.status == 101:
             break
+        passed_over += end + 4
     if head.status in (101, 204, 304):
         return head
     for size in _body(sock, head, data):
@@ -251,7 +257,7 @@ def read_response(sock: socket.socket, trace: Trace) -> Head:
 def _parse_head(data: bytes) -> Head:
     lines = data.decode("latin-1").split("\r\n")
     words = lines[0].split(" ", 2)
-    if len(words) < 2 or not words[0].startswith("HTTP/") or not (words[1].isdecimal() and len(words[1]) == 3):
+    if not re.match(r"HTTP/\d\.\d \d{3}(?: |$)", lines[0]):
         raise ProbeError("the answer's status line is not HTTP")
     headers = {}
     for line in lines[1:]:
@@ -270,14 +276,14 @@ def _body(sock: socket.socket, head: Head, data: bytes) -> Iterator[int]:
     yield seen
     length = head.headers.get("content-length")
     if length is None:
-        while piece := sock.recv(_CHUNK):
+        while piece := _receive(sock):
             seen += len(piece)
             yield seen
         return
-    if not length.isdecimal():
+    if not length.isdecimal() or len(length) > 18:
         raise ProbeError(f"Content-Length {length!r} is no number")
     while seen < int(length):
-        piece = sock.recv(_CHUNK)
+        piece = _receive(sock)
         if not piece:
             raise ProbeError(f"body cut short: {seen} of {length} bytes")
         seen += len(piece)
@@ -286,34 +292,38 @@ def _body(sock: socket.socket, head: Head, data: bytes) -> Iterator[int]:
 
 def _chunks(sock: socket.socket, data: bytes) -> Iterator[int]:
     """Read a chunked body up to its last chunk; what follows (trailers) is left to the closing socket."""
-    seen = 0
+    seen = at = 0  # with the framing, so that tiny chunks count too; `at` is how far `data` has been read
     while True:
-        while b"\r\n" not in data:
-            data += _more(sock)
+        while (end := data.find(b"\r\n", at)) < 0:
+            data, at = data[at:], 0
             if len(data) > MAX_HEAD:
                 raise ProbeError("a chunk's size line without an end")
-        line, _, data = data.partition(b"\r\n")
-        try:
-            size = int(line.split(b";")[0], 16)
-        except ValueError:
-            raise ProbeError("the body's chunks are malformed") from None
+            data += _more(sock)
+        digits = data[at:end].partition(b";")[0].strip()
+        if not digits or digits.strip(b"0123456789abcdefABCDEF"):
+            raise ProbeError("the body's chunks are malformed")
+        size = int(digits, 16)
         if size == 0:
             return
-        left = size + 2  # the chunk and its line end
-        while len(data) < left:
-            left -= len(data)
-            seen += len(data)
-            yield seen
+        length = end - at + 2 + size + 2  # size line, chunk and its line end
+        seen += length
+        yield seen  # before it is there: one that is too long need not be waited for
+        at += length
+        while len(data) < at:
+            at -= len(data)
             data = _more(sock)
-        seen += left
-        data = data[left:]
-        yield seen
 
 
 def _more(sock: socket.socket) -> bytes:
-    piece: bytes = sock.recv(_CHUNK)
+    piece = _receive(sock)
     if not piece:
         raise ProbeError("body cut short")
+    return piece
+
+
+def _receive(sock: socket.socket) -> bytes:
+    gevent.idle()  # reading from a socket that always has data would never let another greenlet run
+    piece: bytes = sock.recv(_CHUNK)
     return piece
 
 

@@ -11,7 +11,7 @@ import os
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, cast
 
 import gevent
 from gevent import socket
@@ -27,7 +27,8 @@ RETRY_DELAY = 0.2  # seconds
 Family = Literal["any", "ipv4", "ipv6"]
 _FAMILIES = {"any": socket.AF_UNSPEC, "ipv4": socket.AF_INET, "ipv6": socket.AF_INET6}
 
-Address = tuple[int, tuple[str, int] | tuple[str, int, int, int]]  # family and socket address
+SocketAddress = tuple[str, int] | tuple[str, int, int, int]
+Address = tuple[int, SocketAddress]  # with its family
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -191,16 +192,20 @@ def resolve(host: str, port: int, family: Family) -> list[Address]:
     wanted = _FAMILIES[family]
     for literal in (socket.AF_INET, socket.AF_INET6):
         try:
-            socket.inet_pton(literal, host)
+            packed = socket.inet_pton(literal, host)
         except OSError:
             continue
         if wanted not in (socket.AF_UNSPEC, literal):
             version = "IPv4" if literal == socket.AF_INET else "IPv6"
             raise ProbeError(f"{host} is an {version} address, and family is {family}")
-        address = (host, port) if literal == socket.AF_INET else (host, port, 0, 0)
+        host = socket.inet_ntop(literal, packed)  # one spelling: replies to a ping are matched by it
+        address: SocketAddress = (host, port) if literal == socket.AF_INET else (host, port, 0, 0)
         return [(int(literal), address)]
-    found = socket.getaddrinfo(host, port, wanted, socket.SOCK_STREAM)
-    return [(int(entry[0]), entry[4]) for entry in found]
+    try:
+        found = socket.getaddrinfo(host, port, wanted, socket.SOCK_STREAM)
+    except ValueError:  # an empty or overlong label
+        raise ProbeError(f"name lookup failed: {host!r} is not a host name") from None
+    return [(int(entry[0]), cast("SocketAddress", entry[4])) for entry in found]
 
 
 def connect(addresses: list[Address]) -> socket.socket:

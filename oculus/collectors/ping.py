@@ -22,7 +22,15 @@ from gevent.event import Event
 from loguru import logger
 
 from oculus.collectors.base import Context
-from oculus.collectors.network import Outcome, Probe, ProbeError, ProbeSettings, Trace, resolve
+from oculus.collectors.network import (
+    Outcome,
+    Probe,
+    ProbeError,
+    ProbeSettings,
+    SocketAddress,
+    Trace,
+    resolve,
+)
 from oculus.config.decode import between, setting
 from oculus.config.settings import CollectorSpec
 
@@ -30,8 +38,8 @@ PACKET_GAP = 0.2  # seconds between the packets of a run: the least that ping al
 _SO_TIMESTAMPNS = 35  # Linux: the kernel stamps a packet's arrival; not named in the socket module
 _TIMESPEC = struct.Struct("@qq")
 _HEADER = struct.Struct("!BBHHH")  # type, code, checksum, identifier, sequence
-_REQUEST = {socket.AF_INET: 8, socket.AF_INET6: 128}
-_REPLY = {socket.AF_INET: 0, socket.AF_INET6: 129}
+_REQUEST: dict[int, int] = {socket.AF_INET: 8, socket.AF_INET6: 128}
+_REPLY: dict[int, int] = {socket.AF_INET: 0, socket.AF_INET6: 129}
 _PADDING = bytes(40)  # with cookie and header a payload of 56 bytes, as ping sends
 
 Mode = Literal["datagram socket", "raw socket", "ping command"]
@@ -77,7 +85,7 @@ class EchoSocket:
         self._waiting: dict[int, _Echo] = {}
         self._reader = gevent.spawn(self._read)
 
-    def send(self, address: tuple[str, int] | tuple[str, int, int, int], done: Callable[[], None]) -> int:
+    def send(self, address: SocketAddress, done: Callable[[], None]) -> int:
         """Send a request; return its sequence number. `done` is called when the reply came."""
         self._sequence = (self._sequence + 1) & 0xFFFF
         number = self._sequence
@@ -117,10 +125,15 @@ class EchoSocket:
             if len(packet) < 16 or packet[0] != _REPLY[self._family] or packet[8:16] != self._cookie:
                 continue
             echo = self._waiting.get(_HEADER.unpack_from(packet)[4])
-            if echo is None or echo.rtt is not None or sender[0].partition("%")[0] != echo.address:
+            if echo is None or echo.rtt is not None or not _same_host(sender[0], echo.address):
                 continue
             echo.rtt = _round_trip(echo, arrived, ancillary)
             echo.done()
+
+
+def _same_host(sender: str, address: str) -> bool:
+    # An address that is valid on one link only may carry the link's name behind a %.
+    return sender.partition("%")[0] == address.partition("%")[0]
 
 
 def _round_trip(echo: _Echo, arrived: float, ancillary: list[tuple[int, int, bytes]]) -> float:
@@ -129,7 +142,7 @@ def _round_trip(echo: _Echo, arrived: float, ancillary: list[tuple[int, int, byt
     for level, kind, data in ancillary:
         if level == socket.SOL_SOCKET and kind == _SO_TIMESTAMPNS and len(data) >= _TIMESPEC.size:
             seconds, nanoseconds = _TIMESPEC.unpack_from(data)
-            stamped = (seconds * 10**9 + nanoseconds - echo.sent_wall) / 1e6
+            stamped: float = (seconds * 10**9 + nanoseconds - echo.sent_wall) / 1e6
             if 0.0 < stamped <= elapsed:
                 return stamped
     return elapsed
@@ -137,7 +150,7 @@ def _round_trip(echo: _Echo, arrived: float, ancillary: list[tuple[int, int, byt
 
 def checksum(data: bytes) -> int:
     """Return the Internet checksum (RFC 1071) of an even number of bytes."""
-    total = sum(struct.unpack(f"!{len(data) // 2}H", data))
+    total: int = sum(struct.unpack(f"!{len(data) // 2}H", data))
     total = (total & 0xFFFF) + (total >> 16)
     return ~(total + (total >> 16)) & 0xFFFF
 
@@ -152,7 +165,9 @@ def find_mode() -> Mode:
         return mode  # type: ignore[return-value]
     if which("ping"):
         return "ping command"
-    raise ProbeError("this host permits no ICMP socket and has no ping command (see net.ipv4.ping_group_range)")
+    raise ProbeError(
+        "no ICMP socket is permitted and there is no ping command (see net.ipv4.ping_group_range)"
+    )
 
 
 class Pinger:
@@ -219,9 +234,7 @@ class PingProbe(Probe):
         values["rtt"] = round(sum(times) / len(times), 3)
         return Outcome(True, values)
 
-    def _echo(
-        self, family: int, address: tuple[str, int] | tuple[str, int, int, int], limit: float
-    ) -> list[float]:
+    def _echo(self, family: int, address: SocketAddress, limit: float) -> list[float]:
         echo = self._pinger.socket(family)
         missing = self._count
         all_here = Event()
@@ -249,15 +262,26 @@ def _ping_command(address: str, family: int, count: int, limit: float) -> list[f
     from gevent import subprocess
 
     version = "-4" if family == socket.AF_INET else "-6"
-    command = ["ping", version, "-n", "-c", str(count), "-i", str(PACKET_GAP), "-W", str(max(1, round(limit)))]
+    wait = max(1, round(limit))  # whole seconds: not every ping takes fractions
+    command = f"ping {version} -n -c {count} -i {PACKET_GAP} -W {wait}".split()
     process = subprocess.Popen(
-        [*command, address], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL
+        [*command, address],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        stdin=subprocess.DEVNULL,
+        env=os.environ | {"LC_ALL": "C"},  # its words are translated in other locales
     )
-    try:
-        output, _ = process.communicate(timeout=limit + count * PACKET_GAP + 1.0)
-    finally:
-        if process.poll() is None:
-            process.kill()
+    with process:
+        try:
+            output, _ = process.communicate(timeout=limit + count * PACKET_GAP + 1.0)
+        except subprocess.TimeoutExpired:
+            raise ProbeError("the ping command did not end") from None
+        finally:
+            if process.poll() is None:
+                process.kill()
+    text: str = output.decode(errors="replace")
     if process.returncode not in (0, 1):  # 1: no reply
-        raise ProbeError(f"ping: {output.decode(errors='replace').strip().splitlines()[-1:]}")
-    return [float(found) for found in re.findall(rb"time[=<]([\d.]+)", output)]
+        raise ProbeError(f"ping: {text.strip().rpartition(chr(10))[2]}")
+    # A duplicate (marked DUP!) answers a packet that was answered already.
+    lines = [line for line in text.splitlines() if "DUP!" not in line]
+    return [float(found) for line in lines for found in re.findall(r"time[=<]([\d.]+)", line)]

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import gevent
 
-from oculus.clock import iso, now
+from oculus.clock import LAST_TIME, iso, now
 from oculus.collectors.base import Collector
 from oculus.model import Event, Micros, Sample, Tags, is_symbol
 from oculus.supervise import Supervisor
@@ -67,7 +67,11 @@ class Scheduler:
         supervisor: Supervisor,
         put: Callable[[Sequence[Sample]], None],
         put_event: Callable[[Event], None],
+        monotonic: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], object] = gevent.sleep,
     ) -> None:
+        self._monotonic = monotonic
+        self._sleep = sleep
         self._supervisor = supervisor
         self._put = put
         self._put_event = put_event
@@ -93,16 +97,16 @@ class Scheduler:
     def _loop(self, job: Job) -> None:
         interval = job.collector.spec.settings.interval
         share = phase(job.id)
-        due = time.monotonic() + share * interval
+        due = self._monotonic() + share * interval
         if share * interval > FIRST_WITHIN:
-            _sleep_until(time.monotonic() + share * FIRST_WITHIN)
+            self._sleep_until(self._monotonic() + share * FIRST_WITHIN)
             self._run(job)
         while True:
-            _sleep_until(due)
-            job.lateness = time.monotonic() - due
+            self._sleep_until(due)
+            job.lateness = self._monotonic() - due
             self._run(job)
             due += interval
-            behind = time.monotonic() - due
+            behind = self._monotonic() - due
             if behind > 0:
                 missed = math.ceil(behind / interval)
                 job.skipped += missed
@@ -112,7 +116,7 @@ class Scheduler:
         """Run once; never raises for what the collector did."""
         collector = job.collector
         ts = job.last_run = now()
-        started = time.monotonic()
+        started = self._monotonic()
         samples: list[Sample] = []
         error = ""
         settings = collector.spec.settings
@@ -120,8 +124,8 @@ class Scheduler:
         with gevent.Timeout(limit) as timer:
             try:
                 for sample in collector.collect():
-                    self.intervals[sample.symbol] = interval
                     samples.append(_stamped(sample, ts, collector.tags))
+                    self.intervals[sample.symbol] = interval
                     if len(samples) >= MAX_SAMPLES:
                         raise RunFailed(f"more than {MAX_SAMPLES} samples in one run")
             except gevent.Timeout as fired:
@@ -129,9 +133,14 @@ class Scheduler:
             except Exception as failure:
                 error = f"{type(failure).__name__}: {failure}"
         job.runs += 1
-        job.last_seconds = time.monotonic() - started
+        job.last_seconds = self._monotonic() - started
         self._put(samples)
         self._note(job, error, ts)
+
+    def _sleep_until(self, due: float) -> None:
+        # The hub's timers may fire up to a loop's length early; a second look costs nothing.
+        while (left := due - self._monotonic()) > 0:
+            self._sleep(left)
 
     def _note(self, job: Job, error: str, ts: Micros) -> None:
         """Count a run, and report the first failure and the recovery."""
@@ -149,12 +158,6 @@ class Scheduler:
             self._put_event(Event(ts, job.id, "system", "info", message, payload | {"at": iso(ts)}))
 
 
-def _sleep_until(due: float) -> None:
-    # The hub's timers may fire up to a loop's length early; a second look costs nothing.
-    while (left := due - time.monotonic()) > 0:
-        gevent.sleep(left)
-
-
 def _stamped(sample: Sample, ts: Micros, tags: Tags) -> Sample:
     """Return the sample with its time and the collector's tags; raises RunFailed for what is no sample."""
     if not is_symbol(sample.symbol):
@@ -162,5 +165,13 @@ def _stamped(sample: Sample, ts: Micros, tags: Tags) -> Sample:
     value = sample.value
     if not math.isfinite(value):
         raise RunFailed(f"{sample.symbol} is {value}, which is no finite number")
-    merged = Tags({**tags, **sample.tags}) if sample.tags else tags
-    return Sample(sample.symbol, float(value), ts if sample.ts is None else sample.ts, merged)
+    when = ts if sample.ts is None else sample.ts
+    if type(when) is not int or not 0 <= when < LAST_TIME:
+        raise RunFailed(f"{sample.symbol} has the time {when!r}, which is not microseconds since 1970")
+    if not sample.tags:
+        return Sample(sample.symbol, float(value), when, tags)
+    merged = Tags({**tags, **sample.tags})
+    if not all(isinstance(text, str) for pair in sample.tags.items() for text in pair):
+        raise RunFailed(f"{sample.symbol} has a tag that is not a text")
+    merged.json.encode()  # half a surrogate pair is refused here, not by the database
+    return Sample(sample.symbol, float(value), when, merged)

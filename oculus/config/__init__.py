@@ -29,6 +29,9 @@ __all__ = ["Settings", "Vocabulary", "load", "loads"]
 
 _T = TypeVar("_T")
 
+# Longest name of a collector; one made from a long URL would leave no room in the symbols (MAX_SYMBOL).
+_MAX_NAME = 100  # characters
+
 # Keys of the contract that this version does not serve yet: told apart from misspelt ones.
 _ANNOUNCED_KEYS = ("derived", "export", "plugins")
 
@@ -119,9 +122,8 @@ def _collectors(
         kind = _kind(node, path, vocabulary, mistakes)
         if kind is None:
             continue
-        settings = decode(
-            node, vocabulary.collectors[kind](), path, mistakes, ignore=frozenset({"type", "probe"})
-        )
+        told_by = frozenset({"type", "probe"} if "/" in kind else {"type"})
+        settings = decode(node, vocabulary.collectors[kind](), path, mistakes, ignore=told_by)
         if settings is None:
             continue
         name = settings.name or settings.default_name()
@@ -129,6 +131,12 @@ def _collectors(
             mistakes.add(node, f"{path}.name", "is missing (the name that its symbols carry)")
             continue
         spec = CollectorSpec(kind, slug(name), settings)
+        if len(spec.name) > _MAX_NAME:
+            told = (
+                f'the name "{spec.name[:20]}…" has more than {_MAX_NAME} characters (give it a shorter one)'
+            )
+            mistakes.add(node, f"{path}.name", told)
+            continue
         first = taken.setdefault(spec.id, path)
         if first != path:
             told = f'the name "{spec.name}" is taken by {first} (give one of them another name)'
@@ -162,7 +170,9 @@ def _word(node: Node, key: str, path: str, known: set[str], mistakes: Mistakes) 
         mistakes.add(child or node, f"{path}.{key}", f"is missing (one of: {', '.join(sorted(known))})")
         return None
     if child.value not in known:
-        mistakes.add(child, f"{path}.{key}", f'unknown {key} "{child.value}"{did_you_mean(child.value, known)}')
+        mistakes.add(
+            child, f"{path}.{key}", f'unknown {key} "{child.value}"{did_you_mean(child.value, known)}'
+        )
         return None
     return child.value
 
@@ -184,7 +194,9 @@ def _channels(sections: dict[str, Node], vocabulary: Vocabulary, mistakes: Mista
             told = f'the channel "{kind}" is not available yet; its alerts go to the log'
             mistakes.warn(channel, path, told)
             usable.add(name)
-        elif kind not in vocabulary.channels:
+        elif kind in vocabulary.channels:
+            usable.add(name)
+        else:
             known = vocabulary.channels | vocabulary.announced_channels
             mistakes.add(
                 channel, path, f'unknown channel "{kind}"{did_you_mean(kind, known)}',
@@ -235,8 +247,9 @@ def _rule_channels(
     mistakes: Mistakes,
 ) -> None:
     assert isinstance(node.value, dict)
-    at = node.value.get("channels", node)
+    channels_node = node.value.get("channels", node)
     for index, name in enumerate(rule.channels):
+        at = channels_node.value[index] if isinstance(channels_node.value, list) else channels_node
         here = f"{path}.channels[{index}]"
         if name in channels:
             continue

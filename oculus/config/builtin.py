@@ -6,9 +6,9 @@ from __future__ import annotations
 DEMO = """\
 collectors:
   - {type: self, interval: 2s}
-  - {type: network, probe: ping, name: localhost, target: 127.0.0.1, count: 1, interval: 2s, timeout: 1s}
-  - {type: network, probe: tcp, name: oculus, target: "127.0.0.1:${PORT}", interval: 2s, timeout: 1s}
-  - {type: network, probe: http, name: oculus, target: "http://127.0.0.1:${PORT}/healthz", interval: 2s, timeout: 1s}
+  - {type: network, probe: ping, name: localhost, target: 127.0.0.1, count: 1, interval: 2s}
+  - {type: network, probe: tcp, name: oculus, target: "127.0.0.1:${PORT}", interval: 2s}
+  - {type: network, probe: http, name: oculus, target: "http://127.0.0.1:${PORT}/healthz", interval: 2s}
 rules:
   - {name: oculus_slow, condition: "net.http.oculus.rtt > 250", for: 10s, severity: warn}
 """

@@ -24,6 +24,10 @@ _UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(us|ms|[smhdw])")
 _SIZES = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 _SIZES |= {"KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}
+_SHOWN: dict[str, dict[str, float]] = {
+    "s": {name: _UNITS[name] for name in ("d", "h", "m", "s", "ms")},
+    "B": {name: _SIZES[name] for name in ("TB", "GB", "MB", "KB")},
+}
 _TRUE = ("true", "yes", "on")
 _FALSE = ("false", "no", "off")
 
@@ -65,7 +69,10 @@ def parse_size(text: str) -> Size:
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?i?B)", text, re.IGNORECASE)
     if match is None:
         raise ValueError(f"{text!r} is not a size (such as 128MB or 2GiB)")
-    return Size(int(float(match[1]) * _SIZES[match[2].upper()]))
+    size = float(match[1]) * _SIZES[match[2].upper()]
+    if not math.isfinite(size):
+        raise ValueError(f"{text!r} is not a finite size")
+    return Size(int(size))
 
 
 def _text(text: str) -> str:
@@ -263,10 +270,20 @@ def _mapping(item: _Decoder) -> _Decoder:
 
 
 def between(low: float, high: float, unit: str = "") -> Callable[[Any], None]:
-    """Return a check that a number lies in [low, high]; `unit` only serves the message."""
+    """Return a check that a number lies in [low, high]; `unit`, `s` or `B`, only serves the message."""
 
     def check(value: float) -> None:
         if not low <= value <= high:
-            raise ValueError(f"{value:g}{unit} is out of range ({low:g}{unit} to {high:g}{unit})")
+            # A number of hundreds of digits is no help, and fits no float.
+            given = f"{_shown(value, unit)} " if abs(value) < 1e15 else ""
+            raise ValueError(f"{given}is out of range ({_shown(low, unit)} to {_shown(high, unit)})")
 
     return check
+
+
+def _shown(value: float, unit: str) -> str:
+    """Return a number as a person would write it: 0.1 s is 100ms, 32,000,000 B are 32MB."""
+    for name, size in _SHOWN.get(unit, {}).items():
+        if value >= size and abs(value / size - round(value / size)) < 1e-9:
+            return f"{value / size:.12g}{name}"
+    return f"{value:.12g}{unit}"

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import os
 import re
-import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml
+from yaml import nodes as yaml_nodes
 
 _VARIABLE = re.compile(r"\$(\$\{)|\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
 
@@ -23,7 +23,19 @@ _VARIABLE = re.compile(r"\$(\$\{)|\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
 _SUFFIXES = (".yaml", ".yml", ".toml")
 
 # Aliases may repeat a node, but not without end: a few lines of YAML can ask for billions of nodes.
-_MAX_NODES = 1_000_000
+_MAX_NODES = 200_000
+
+# Levels of nesting; a configuration needs a handful, and Python's stack holds a few hundred.
+_MAX_DEPTH = 100
+
+# The YAML library recurses on the C stack, which ends the process at some 20,000 levels; a text with fewer
+# signs than this that may begin a level is safe without a look at its depth.
+_SAFE_SIGNS = 5_000
+
+_DEEP = f"is nested too deeply (at most {_MAX_DEPTH} levels)"
+
+# What a path that is none raises, besides OSError: NUL in it, a wrong glob, a loop of links.
+_NO_FILE = (OSError, ValueError, RuntimeError)
 
 
 @dataclass(slots=True)
@@ -68,7 +80,24 @@ class Mistakes:
 
 def _place(node: Node, path: str, text: str, line: int | None) -> str:
     where = f"{node.file}:{line or node.line}: "
-    return f"{where}{path}: {text}" if path else f"{where}{text}"
+    told = f"{where}{path}: {text}" if path else f"{where}{text}"
+    return told.replace("\r", "\\r").replace("\n", "\\n")  # a key or value may hold line breaks
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error)
+
+
+def _too_deep(text: str, loader: Any) -> int:
+    """Return the line where a YAML text goes deeper than allowed, or 0; raises yaml.YAMLError."""
+    if sum(map(text.count, "[{:-?")) < _SAFE_SIGNS:
+        return 0
+    depth = 0
+    for event in yaml.parse(text, Loader=loader):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > _MAX_DEPTH:
+            return int(event.start_mark.line) + 1  # type: ignore[union-attr]
+    return 0
 
 
 def read(path: str, mistakes: Mistakes, environ: Mapping[str, str] = os.environ) -> Node:
@@ -98,23 +127,23 @@ class _Reader:
     def file(self, path: str, shown: str, asked_by: Node | None) -> Node:
         """Read one file and its includes. `shown` is how messages name it."""
         empty = Node(shown, 1, {})
-        real = Path(path).resolve()
         at = asked_by or empty
-        if real in self._open:
-            self._mistakes.add(at, "include", f"{shown} includes itself")
-            return empty
         try:
+            real = Path(path).resolve()
+            if real in self._open:
+                self._mistakes.add(at, "include", f"{shown} includes itself")
+                return empty
             data = Path(path).read_bytes()
         except FileNotFoundError:
             self._unreadable(asked_by, shown, "there is no such file")
             return empty
-        except OSError as error:
-            self._unreadable(asked_by, shown, f"cannot be read: {error.strerror}")
+        except _NO_FILE as error:
+            self._unreadable(asked_by, shown, f"cannot be read: {_reason(error)}")
             return empty
         try:
             text = data.decode("utf-8-sig")
         except UnicodeDecodeError as error:
-            line = data[: error.start].count(b"\n") + 1
+            line = error.object[: error.start].count(b"\n") + 1
             self._mistakes.add(empty, "", "is not UTF-8 text", line=line)
             return empty
         raw = self.toml(text, shown) if path.endswith(".toml") else self.yaml(text, shown)
@@ -151,7 +180,12 @@ class _Reader:
             if not isinstance(item.value, str):
                 self._mistakes.add(item, "include", f"is {item.kind} (a file, a folder or a glob)")
                 continue
-            for found in self._matches(item, folder):
+            try:
+                matches = list(self._matches(item, folder))
+            except _NO_FILE as error:
+                self._mistakes.add(item, "include", f"{item.value} cannot be read: {_reason(error)}")
+                continue
+            for found in matches:
                 self._merge(root, self.file(str(found), str(found), item), "")
         return root
 
@@ -192,10 +226,15 @@ class _Reader:
         """Return the nodes of a YAML text."""
         loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
         try:
+            if line := _too_deep(text, loader):
+                self._mistakes.add(Node(shown, line, None), "", _DEEP)
+                return Node(shown, line, None)
             tree = yaml.compose(text, Loader=loader)
         except yaml.YAMLError as error:
             mark = getattr(error, "problem_mark", None)
-            line = mark.line + 1 if mark else 1
+            # A character that YAML forbids has no mark, but a position.
+            before = text.encode()[: getattr(error, "position", 0)]
+            line = mark.line + 1 if mark else before.count(b"\n") + 1
             problem = getattr(error, "problem", None) or str(error).split("\n")[0]
             context = getattr(error, "context", None)
             told = f"{problem}, {context}" if context else problem
@@ -204,40 +243,50 @@ class _Reader:
         if tree is None:
             return Node(shown, 1, None)
         self._count = 0
-        return self._from_yaml(tree, shown, ())
+        return self._from_yaml(tree, shown, "", ())
 
-    def _from_yaml(self, tree: yaml.Node, shown: str, above: tuple[int, ...]) -> Node:
+    def _from_yaml(self, tree: yaml_nodes.Node, shown: str, path: str, above: tuple[int, ...]) -> Node:
         line = tree.start_mark.line + 1
         self._count += 1
-        if id(tree) in above or self._count > _MAX_NODES:
-            if self._count <= _MAX_NODES or self._count == _MAX_NODES + 1:
-                self._mistakes.add(Node(shown, line, None), "", "an alias repeats what contains it")
+        if id(tree) in above:
+            self._mistakes.add(Node(shown, line, None), path, "an alias repeats what contains it")
+            return Node(shown, line, None)
+        if self._count > _MAX_NODES:
+            if self._count == _MAX_NODES + 1:
+                self._mistakes.add(Node(shown, line, None), "", "the aliases repeat too much")
+            return Node(shown, line, None)
+        if len(above) == _MAX_DEPTH and not isinstance(tree, yaml_nodes.ScalarNode):
+            self._mistakes.add(Node(shown, line, None), "", _DEEP)
             return Node(shown, line, None)
         inside = (*above, id(tree))
-        if isinstance(tree, yaml.MappingNode):
+        if isinstance(tree, yaml_nodes.MappingNode):
             node = Node(shown, line, {})
-            self._pairs(node, tree, inside)
+            self._pairs(node, tree, path, inside)
             return node
-        if isinstance(tree, yaml.SequenceNode):
-            return Node(shown, line, [self._from_yaml(item, shown, inside) for item in tree.value])
-        plain = tree.style is None
+        if isinstance(tree, yaml_nodes.SequenceNode):
+            children = enumerate(tree.value)
+            items = [self._from_yaml(item, shown, f"{path}[{index}]", inside) for index, item in children]
+            return Node(shown, line, items)
+        assert isinstance(tree, yaml_nodes.ScalarNode)
+        plain = not tree.style  # None, or an empty text from the C parser
         empty = plain and tree.value in ("", "~", "null", "Null", "NULL")
         return Node(shown, line, None if empty else tree.value, plain)
 
-    def _pairs(self, node: Node, tree: yaml.MappingNode, inside: tuple[int, ...]) -> None:
+    def _pairs(self, node: Node, tree: yaml_nodes.MappingNode, path: str, inside: tuple[int, ...]) -> None:
         assert isinstance(node.value, dict)
         merged: list[Node] = []
         for key, item in tree.value:
             line = key.start_mark.line + 1
-            if not isinstance(key, yaml.ScalarNode):
-                self._mistakes.add(node, "", "a key must be a plain word", line=line)
+            if not isinstance(key, yaml_nodes.ScalarNode):
+                self._mistakes.add(node, path, "a key must be a plain word", line=line)
                 continue
-            value = self._from_yaml(item, node.file, inside)
-            if key.value == "<<" and key.style is None:
+            here = f"{path}.{key.value}" if path else key.value
+            value = self._from_yaml(item, node.file, here, inside)
+            if key.value == "<<" and not key.style:
                 merged += value.value if isinstance(value.value, list) else [value]
             elif key.value in node.value:
                 first = node.key_lines[key.value]
-                self._mistakes.add(node, key.value, f"is set twice (first in line {first})", line=line)
+                self._mistakes.add(node, here, f"is set twice (first in line {first})", line=line)
             else:
                 node.value[key.value] = value
                 node.key_lines[key.value] = line
@@ -246,20 +295,27 @@ class _Reader:
                 for name, value in other.value.items():
                     if node.value.setdefault(name, value) is value:
                         node.key_lines[name] = other.key_lines[name]
+            elif other.value is not None:
+                here = f"{path}.<<" if path else "<<"
+                self._mistakes.add(other, here, f"is {other.kind} (an alias of a mapping)")
 
     # -- TOML ---------------------------------------------------------------------------------------
 
     def toml(self, text: str, shown: str) -> Node:
         """Return the nodes of a TOML text."""
+        import tomllib
+
         try:
-            tree = tomllib.loads(text)
-        except tomllib.TOMLDecodeError as error:
+            return _from_toml(tomllib.loads(text), shown, (), _toml_lines(text), 1)
+        except RecursionError:
+            self._mistakes.add(Node(shown, 1, None), "", _DEEP)
+            return Node(shown, 1, None)
+        except ValueError as error:  # tomllib's own, or a number of thousands of digits
             found = re.search(r"\(at line (\d+)", str(error))
             line = int(found[1]) if found else text.count("\n") + 1
             told = re.sub(r" \(at .*\)$", "", str(error))
             self._mistakes.add(Node(shown, line, None), "", f"is not valid TOML: {told}")
             return Node(shown, line, None)
-        return _from_toml(tree, shown, (), _toml_lines(text), 1)
 
     # -- ${VAR} -------------------------------------------------------------------------------------
 
@@ -311,6 +367,11 @@ def _from_toml(value: Any, shown: str, path: tuple[str | int, ...], lines: _Line
 
 _Lines = dict[tuple[str | int, ...], int]
 
+# What tells a TOML statement's lines apart: strings and comments, whose brackets do not count, and brackets.
+_TOML_TOKEN = re.compile(
+    r'"""(?:\\.|[^\\])*?"{3,5}|"(?:\\.|[^"\\])*"' + r"|'''.*?'{3,5}|'[^']*'|\#[^\n]*|[\[{\]}\n]", re.DOTALL
+)
+
 
 def _toml_lines(text: str) -> _Lines:
     """Return the line of each table and key. `tomllib` has read the text already, so it is valid TOML;
@@ -318,14 +379,8 @@ def _toml_lines(text: str) -> _Lines:
     lines: _Lines = {}
     table: tuple[str | int, ...] = ()
     counts: dict[tuple[str | int, ...], int] = {}
-    until = ""
-    for number, line in enumerate(text.splitlines(), 1):
-        if until:
-            until = "" if until in line else until
-            continue
-        stripped = line.strip()
-        header = re.match(r"(\[\[?)\s*(.*?)\s*\]\]?\s*(?:#.*)?$", stripped)
-        if header and "=" not in header[2]:
+    for number, stripped in _toml_statements(text):
+        if header := re.match(r"(\[\[?)\s*(.*?)\s*\]\]?\s*(?:#.*)?$", stripped):
             table = ()
             for part in _toml_key(header[2]):
                 table = (*table, part)
@@ -342,10 +397,22 @@ def _toml_lines(text: str) -> _Lines:
             for part in _toml_key(found[1]):
                 place = (*place, part)
                 lines.setdefault(place, number)
-        for quotes in ('"""', "'''"):
-            if stripped.count(quotes) % 2:
-                until = quotes
     return lines
+
+
+def _toml_statements(text: str) -> Iterator[tuple[int, str]]:
+    """Yield number and text of the lines that begin a table or a key: none that lies inside a value."""
+    begin = {1}
+    line, depth = 1, 0
+    for match in _TOML_TOKEN.finditer(text):
+        found = match[0]
+        depth += (found in "[{") - (found in "]}")
+        line += found.count("\n")
+        if found == "\n" and not depth:
+            begin.add(line)
+    for number, whole in enumerate(text.split("\n"), 1):
+        if number in begin:
+            yield number, whole.strip()
 
 
 def _toml_key(text: str) -> list[str]:

@@ -30,6 +30,18 @@ def _check_rule_name(name: str) -> None:
         raise ValueError(f"{name!r} cannot name a rule (a name such as slow_site)")
 
 
+def _check_path(path: str) -> None:
+    # DuckDB would keep everything in memory, and lose it.
+    if not path or "\0" in path:
+        raise ValueError(f"{path!r} is not a file name (a path such as oculus.db)")
+
+
+def _check_log_file(path: str) -> None:
+    # Braces have a meaning to the logging library.
+    if any(sign in path for sign in "\0{}"):
+        raise ValueError(f"{path!r} is not a file name (a path such as oculus.log)")
+
+
 def _check_tags(tags: Mapping[str, str]) -> None:
     for key in tags:
         if not is_symbol(key):
@@ -61,7 +73,9 @@ class ServerSettings:
 class DatabaseSettings:
     """`database:`: the DuckDB file and how it is written."""
 
-    path: str = setting("oculus.db", help="the DuckDB file, relative to the working directory")
+    path: str = setting(
+        "oculus.db", help="the DuckDB file, relative to the working directory", check=_check_path
+    )
     retention: Seconds = setting(
         Seconds(7 * 86_400.0), help="how long samples are kept", check=between(60, LONGEST * 100, "s")
     )
@@ -69,9 +83,11 @@ class DatabaseSettings:
         Seconds(1.0), help="longest time that a sample waits to be written", check=between(0.01, 60, "s")
     )
     batch: int = setting(5_000, help="samples that are written at once", check=between(1, 100_000))
-    queue: int = setting(200_000, help="samples that may wait to be written", check=between(1_000, 10_000_000))
+    queue: int = setting(
+        200_000, help="samples that may wait to be written", check=between(1_000, 10_000_000)
+    )
     memory_limit: Size = setting(
-        Size(128 * 10**6), help="most memory that DuckDB takes", check=between(32e6, 1e13, " B")
+        Size(128 * 10**6), help="most memory that DuckDB takes", check=between(32e6, 1e13, "B")
     )
     threads: int = setting(1, help="threads that one query may use", check=between(1, 64))
 
@@ -82,7 +98,7 @@ class LogSettings:
 
     level: Literal["debug", "info", "warning", "error"] = setting("info", help="least level that is shown")
     format: Literal["text", "json"] = setting("text", help="lines for people or for programs")
-    file: str = setting("", help="also log to this file, a new one each day")
+    file: str = setting("", help="also log to this file, a new one each day", check=_check_log_file)
     keep: Seconds = setting(Seconds(7 * 86_400.0), help="how long the files of past days are kept")
 
 

@@ -30,12 +30,14 @@ Source = Callable[[str], tuple[Micros, float, float] | None]
 
 @dataclass(slots=True)
 class Instance:
-    """One alert of a rule. `active_at` is when its condition began to hold, `fired_at` the last firing."""
+    """One alert of a rule. `active_at` is when its condition began to hold, `fired_at` the last firing,
+    `fired_for` the seconds that were asked for then."""
 
     labels: Mapping[str, str] = NO_TAGS
     state: AlertState = "inactive"
     active_at: Micros = Micros(0)
     fired_at: Micros | None = None
+    fired_for: float = 0.0
     value: float | None = None
 
 
@@ -224,13 +226,19 @@ def advance(
             instance.state, instance.active_at = "pending", now
             steps.append(("inactive", "pending"))
         held = now - instance.active_at
-        if instance.state == "pending" and held >= settings.for_ * SECOND and _cooled(settings, instance, now):
-            instance.state, instance.fired_at = "firing", now
+        if (
+            instance.state == "pending"
+            and held >= settings.for_ * SECOND
+            and _cooled(settings, instance, now)
+        ):
+            instance.state, instance.fired_at, instance.fired_for = "firing", now, settings.for_
             # With no `for` it was never seen pending.
             steps = [("inactive", "firing")] if steps else [("pending", "firing")]
-        elif instance.state == "firing" and held < settings.for_ * SECOND:
-            instance.state = "pending"  # a reload lengthened `for`
-            steps.append(("firing", "pending"))
+        elif instance.state == "firing" and settings.for_ > instance.fired_for:  # by a reload
+            if held < settings.for_ * SECOND:
+                instance.state = "pending"
+                steps.append(("firing", "pending"))
+            instance.fired_for = settings.for_
     elif instance.state == "pending":
         instance.state = "inactive"
         steps.append(("pending", "inactive"))

@@ -14,6 +14,7 @@ never a match. Pure: values come in through a function, nothing is read from out
 
 from __future__ import annotations
 
+import math
 import operator
 import re
 from collections.abc import Callable, Iterator
@@ -34,9 +35,17 @@ _TOKEN = re.compile(
 )
 _WORDS = frozenset({"and", "or", "not"})
 
-# Nesting that a person writes stays far below this; it keeps a hostile one from exhausting the stack.
+# Nesting and length that a person writes stay far below these; they keep a condition that no person wrote
+# from exhausting the stack.
 _MAX_DEPTH = 50
+_MAX_TOKENS = 1_000
 
+_ARITHMETIC: dict[str, Callable[[float, float], float]] = {
+    "+": operator.add,
+    "-": operator.sub,
+    "*": operator.mul,
+    "/": operator.truediv,
+}
 _COMPARE: dict[str, Callable[[float, float], bool]] = {
     ">": operator.gt,
     "<": operator.lt,
@@ -80,15 +89,10 @@ class Arithmetic:
     def evaluate(self, lookup: Lookup) -> Value:
         """Return the result."""
         left, right = self.left.evaluate(lookup), self.right.evaluate(lookup)
-        if left is None or right is None:
+        if left is None or right is None or (self.sign == "/" and not right):
             return None
-        if self.sign == "+":
-            return left + right
-        if self.sign == "-":
-            return left - right
-        if self.sign == "*":
-            return left * right
-        return left / right if right else None
+        value = _ARITHMETIC[self.sign](left, right)
+        return None if math.isnan(value) else value  # infinity less infinity
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,7 +219,7 @@ class _Parser:
     def __init__(self, text: str) -> None:
         self._text = text
         self._at = 0
-        self._depth = 0
+        self._count = 0
         self._kind = self._token = ""
         self._start = 0
         self._advance()
@@ -230,13 +234,17 @@ class _Parser:
             self._kind = self._token = ""
             return
         assert match.lastgroup is not None
+        self._count += 1
         self._kind, self._token = match.lastgroup, match[match.lastgroup]
         self._start, self._at = match.start(match.lastgroup), match.end()
         if self._kind == "symbol" and self._token in _WORDS:
             self._kind = "word"
+        if self._count > _MAX_TOKENS:
+            self._fail(f"more than {_MAX_TOKENS} words and signs")
 
-    def _fail(self, what: str) -> None:
-        raise ExpressionError(f"{what} at column {self._start + 1} of {self._text!r}", self._start)
+    def _fail(self, what: str, start: int | None = None) -> None:
+        at = self._start if start is None else start
+        raise ExpressionError(f"{what} at column {at + 1} of {self._text!r}", at)
 
     def _take(self, *tokens: str) -> str:
         """Pass over the present token if it is one of these, and return it; else return nothing."""
@@ -255,51 +263,60 @@ class _Parser:
         """Parse what `or` joins."""
         if depth > _MAX_DEPTH:
             self._fail("nested too deeply")
+        start = self._start
         node = self._conjunction(depth)
         while self._take("or"):
-            node = Either(self._logical(node), self._logical(self._conjunction(depth)))
+            node = Either(self._logical(start, node), self._logical(self._start, self._conjunction(depth)))
         return node
 
     def _conjunction(self, depth: int) -> Node:
+        start = self._start
         node = self._negation(depth)
         while self._take("and"):
-            node = Both(self._logical(node), self._logical(self._negation(depth)))
+            node = Both(self._logical(start, node), self._logical(self._start, self._negation(depth)))
         return node
 
     def _negation(self, depth: int) -> Node:
         if depth > _MAX_DEPTH:
             self._fail("nested too deeply")
         if self._take("not"):
-            return Not(self._logical(self._negation(depth + 1)))
+            return Not(self._logical(self._start, self._negation(depth + 1)))
         return self._comparison(depth)
 
     def _comparison(self, depth: int) -> Node:
+        start = self._start
         left = self._sum(depth)
         sign = self._take(*_COMPARE)
         if not sign:
             return left
-        node = Comparison(sign, self._numeric(left), self._numeric(self._sum(depth)))
+        node = Comparison(sign, self._numeric(start, left), self._numeric(self._start, self._sum(depth)))
         if self._kind == "operator" and self._token in _COMPARE:
             self._fail("comparisons cannot be chained (join two with and)")
         return node
 
     def _sum(self, depth: int) -> Node:
+        start = self._start
         node = self._product(depth)
         while sign := self._take("+", "-"):
-            node = Arithmetic(sign, self._numeric(node), self._numeric(self._product(depth)))
+            node = Arithmetic(
+                sign, self._numeric(start, node), self._numeric(self._start, self._product(depth))
+            )
         return node
 
     def _product(self, depth: int) -> Node:
+        start = self._start
         node = self._unary(depth)
         while sign := self._take("*", "/"):
-            node = Arithmetic(sign, self._numeric(node), self._numeric(self._unary(depth)))
+            node = Arithmetic(
+                sign, self._numeric(start, node), self._numeric(self._start, self._unary(depth))
+            )
         return node
 
     def _unary(self, depth: int) -> Node:
         if depth > _MAX_DEPTH:
             self._fail("nested too deeply")
         if self._take("-"):
-            return Negative(self._numeric(self._unary(depth + 1)))
+            return Negative(self._numeric(self._start, self._unary(depth + 1)))
         return self._atom(depth)
 
     def _atom(self, depth: int) -> Node:
@@ -318,12 +335,12 @@ class _Parser:
         self._fail(f"{token!r} is not expected" if token else "the condition ends too early")
         raise AssertionError
 
-    def _logical(self, node: Node) -> Node:
+    def _logical(self, start: int, node: Node) -> Node:
         if not isinstance(node, _LOGICAL):
-            self._fail("and, or and not join comparisons, not numbers")
+            self._fail("and, or and not join comparisons, not numbers", start)
         return node
 
-    def _numeric(self, node: Node) -> Node:
+    def _numeric(self, start: int, node: Node) -> Node:
         if isinstance(node, _LOGICAL):
-            self._fail("a comparison cannot be used as a number")
+            self._fail("a comparison cannot be used as a number", start)
         return node

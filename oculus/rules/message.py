@@ -34,6 +34,8 @@ def check(template: str) -> None:
         _compiled(template)
     except TemplateSyntaxError as error:
         raise ExpressionError(f"{error.message} (in line {error.lineno} of the template)", 0) from None
+    except Exception as error:  # nested too deeply, a number of thousands of digits …
+        raise ExpressionError(f"cannot be used as a template: {error}", 0) from None
 
 
 def render(template: str, values: Mapping[str, Any]) -> str:

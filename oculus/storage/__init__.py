@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 from oculus.clock import now
 from oculus.model import Batch, Event, Sample
@@ -59,7 +59,7 @@ class Storage:
         """Close the file; safe to call twice."""
         self._database.close()
 
-    def __enter__(self) -> Storage:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(

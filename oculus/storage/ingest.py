@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from functools import lru_cache
+from typing import Literal
 
 import duckdb
 
+from oculus.errors import StorageError
 from oculus.model import Batch, Event, Micros, Sample, Tags, category_of
 from oculus.storage.database import translate
 
@@ -30,7 +33,7 @@ def next_event_id(connection: duckdb.DuckDBPyConnection) -> int:
 
 
 def write(connection: duckdb.DuckDBPyConnection, batch: Batch, first_event_id: int) -> None:
-    """Write a batch in one transaction, durable once this returns; raises StorageError, with nothing written."""
+    """Write a batch in one transaction, durable once this returns; raises StorageError if none of it is."""
     try:
         connection.execute("begin transaction")
         try:
@@ -44,13 +47,13 @@ def write(connection: duckdb.DuckDBPyConnection, batch: Batch, first_event_id: i
             raise
     except duckdb.Error as error:
         raise translate(error) from error
+    except (TypeError, ValueError, AttributeError) as error:  # a value that the tables have no place for
+        raise StorageError(f"a sample or event cannot be stored: {error}") from error
 
 
 def _rollback(connection: duckdb.DuckDBPyConnection) -> None:
-    try:
+    with suppress(duckdb.Error):  # a failed commit has ended the transaction itself
         connection.execute("rollback")
-    except duckdb.Error:
-        pass  # a failed commit has ended the transaction itself
 
 
 def _columns(samples: tuple[Sample, ...]) -> list[list[object]]:
@@ -96,11 +99,16 @@ def write_state(connection: duckdb.DuckDBPyConnection, key: str, value: str) -> 
         raise translate(error) from error
 
 
-def delete_before(connection: duckdb.DuckDBPyConnection, table: str, cutoff: Micros) -> int:
+def delete_before(
+    connection: duckdb.DuckDBPyConnection, table: Literal["metrics", "events"], cutoff: Micros
+) -> int:
     """Delete what is older than `cutoff` from `metrics` or `events`; return how many rows went."""
-    assert table in ("metrics", "events")
+    statement = {
+        "metrics": "delete from metrics where ts < make_timestamptz($1)",
+        "events": "delete from events where ts < make_timestamptz($1)",
+    }[table]
     try:
-        row = connection.execute(f"delete from {table} where ts < make_timestamptz($1)", [cutoff]).fetchone()
+        row = connection.execute(statement, [cutoff]).fetchone()
     except duckdb.Error as error:
         raise translate(error) from error
     return int(row[0]) if row else 0

@@ -26,10 +26,11 @@ from oculus.model import Micros
 MAX_ROWS = 1_000
 MAX_SQL = 100_000  # characters of a statement: more is no query that a person wrote
 
-_READING = (duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN)
+# EXPLAIN takes any statement and, with ANALYZE, runs it: the one behind it must read as well.
+_EXPLAIN = re.compile(r"explain\s+(?:analyze\s+)?", re.IGNORECASE)
 
-# Functions that act although a SELECT calls them.
-_ACTING = re.compile(r"\b(?:force_)?checkpoint\s*\(", re.IGNORECASE)
+# Functions that act although a SELECT calls them; the name may stand in quotes, or a comment behind it.
+_ACTING = re.compile(r"\b(?:force_)?checkpoint\"?\s*(?:\(|/\*|--)", re.IGNORECASE)
 
 _EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 
@@ -79,10 +80,17 @@ def _statement(cursor: duckdb.DuckDBPyConnection, sql: str) -> duckdb.Statement:
         statements = cursor.extract_statements(sql)
     except duckdb.Error as error:
         raise QueryError(str(error)) from None
+    except TypeError:  # half a surrogate pair, which JSON can carry
+        raise QueryError("the statement is not Unicode text") from None
     if len(statements) != 1:
         raise QueryError(f"{len(statements)} statements were given; exactly one is run")
     statement = statements[0]
-    if statement.type not in _READING:
+    if statement.type == duckdb.StatementType.EXPLAIN:
+        explained = _EXPLAIN.match(statement.query)
+        if explained is None:
+            raise QueryError("only EXPLAIN and EXPLAIN ANALYZE, without options, are allowed here")
+        _statement(cursor, statement.query[explained.end() :])
+    elif statement.type != duckdb.StatementType.SELECT:
         raise QueryError(f"{statement.type.name} statements are not allowed here; only queries that read are")
     if _ACTING.search(sql):
         raise QueryError("checkpoint() is not allowed here; only queries that read are")

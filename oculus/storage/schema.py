@@ -31,10 +31,7 @@ VERSION = len(MIGRATIONS)
 
 def migrate(connection: duckdb.DuckDBPyConnection, path: str) -> None:
     """Bring the tables to this program's version; raises StartError for a file that is newer or not ours."""
-    connection.execute("create table if not exists oculus_schema (version INTEGER, applied TIMESTAMPTZ)")
-    row = connection.execute("select coalesce(max(version), 0) from oculus_schema").fetchone()
-    assert row is not None
-    found = int(row[0])
+    found = _version(connection)
     if found > VERSION:
         raise StartError(
             f"{path} was written by a newer Oculus (tables of version {found}, this program knows"
@@ -42,11 +39,12 @@ def migrate(connection: duckdb.DuckDBPyConnection, path: str) -> None:
         )
     if found == 0:
         taken = connection.execute(
-            "select table_name from duckdb_tables() where table_name in ('metrics', 'events')"
-        ).fetchall()
+            """select table_name from information_schema.tables
+            where table_schema = 'main' and table_name in ('metrics', 'events', 'oculus_state')"""
+        ).fetchone()
         if taken:
-            connection.execute("drop table oculus_schema")
-            raise StartError(f"{path} has a table {taken[0][0]!r} that Oculus did not make (name another file)")
+            raise StartError(f"{path} has a table {taken[0]!r} of another program (name another file)")
+        connection.execute("create table if not exists oculus_schema (version INTEGER, applied TIMESTAMPTZ)")
     for version in range(found + 1, VERSION + 1):
         connection.execute("begin transaction")
         try:
@@ -57,3 +55,16 @@ def migrate(connection: duckdb.DuckDBPyConnection, path: str) -> None:
         except BaseException:
             connection.execute("rollback")
             raise
+
+
+def _version(connection: duckdb.DuckDBPyConnection) -> int:
+    """Return the version of the tables, 0 when there are none; changes nothing in a file of others."""
+    made = connection.execute(
+        """select count(*) from information_schema.tables
+        where table_schema = 'main' and table_name = 'oculus_schema'"""
+    ).fetchone()
+    if made == (0,):
+        return 0
+    row = connection.execute("select coalesce(max(version), 0) from oculus_schema").fetchone()
+    assert row is not None
+    return int(row[0])

@@ -6,12 +6,33 @@ Name resolution keeps gevent's own pool to itself, so that slow DNS cannot starv
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 from gevent.event import AsyncResult
 from gevent.threadpool import ThreadPool
 
 _T = TypeVar("_T")
+
+
+class Call(Generic[_T]):
+    """A call that runs in a native thread."""
+
+    def __init__(self, pool: ThreadPool, work: Callable[..., _T], arguments: tuple[Any, ...]) -> None:
+        # The pool would print the traceback of an error besides handing it over, so none reaches it.
+        self._outcome: AsyncResult[tuple[_T | None, BaseException | None]]
+        self._outcome = pool.spawn(_guarded, work, arguments)
+
+    def wait(self, timeout: float) -> bool:
+        """Wait at most `timeout` seconds; return whether the call has ended."""
+        self._outcome.wait(timeout)
+        return self._outcome.ready()
+
+    def result(self) -> _T:
+        """Wait for the end, and return or raise what the call does."""
+        value, error = self._outcome.get()  # type: ignore[misc]
+        if error is not None:
+            raise error
+        return value  # type: ignore[return-value]
 
 
 class NativeThreads:
@@ -20,20 +41,13 @@ class NativeThreads:
     def __init__(self, size: int) -> None:
         self._pool = ThreadPool(size)
 
+    def start(self, work: Callable[..., _T], *arguments: Any) -> Call[_T]:
+        """Begin `work` in a thread."""
+        return Call(self._pool, work, arguments)
+
     def run(self, work: Callable[..., _T], *arguments: Any) -> _T:
         """Run `work` in a thread and wait for it in this greenlet; returns or raises what it does."""
-        return self.result(self.start(work, *arguments))
-
-    def start(self, work: Callable[..., Any], *arguments: Any) -> AsyncResult:
-        """Begin `work` in a thread; give what this returns to `result` to have its outcome."""
-        return self._pool.spawn(_guarded, work, arguments)
-
-    def result(self, started: AsyncResult) -> Any:
-        """Wait for a started call, and return or raise what it does."""
-        value, error = started.get()
-        if error is not None:
-            raise error
-        return value
+        return self.start(work, *arguments).result()
 
     def close(self) -> None:
         """Wait for calls that run, and end the threads."""
@@ -41,8 +55,7 @@ class NativeThreads:
         self._pool.kill()
 
 
-def _guarded(work: Callable[..., Any], arguments: tuple[Any, ...]) -> tuple[Any, BaseException | None]:
-    # The pool would print the traceback of an error besides handing it over, so none reaches it.
+def _guarded(work: Callable[..., _T], arguments: tuple[Any, ...]) -> tuple[_T | None, BaseException | None]:
     try:
         return work(*arguments), None
     except BaseException as error:

@@ -11,7 +11,6 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import gevent
-from tenacity import wait_random_exponential
 
 from oculus.errors import StorageError
 from oculus.model import Batch
@@ -69,7 +68,8 @@ class Writer:
             self._kept = batch  # survives a restart of this greenlet
             if batch:
                 self._write(batch)
-            self._kept = None
+            else:
+                self._kept = None
 
     def call(self, work: Callable[..., _T], *arguments: Any) -> _T:
         """Run `work(connection, *arguments)` in the writer's thread, between two batches."""
@@ -86,39 +86,55 @@ class Writer:
 
     def _write(self, batch: Batch) -> None:
         started = time.monotonic()
-        if not self._commit(batch):
+        committed = self._commit(batch)
+        self._kept = None  # whatever fails from here on, it is not written twice
+        if not committed:
+            self.lost += len(batch.samples)
             return
         self.last_commit = time.monotonic()
         self.seconds += self.last_commit - started
         self.commits += 1
         self.rows += len(batch.samples)
         self._next_event_id += len(batch.events)
+        if self.error:
+            self.error = ""
+            self._on_state("")
         self._on_commit(batch)
 
     def _commit(self, batch: Batch) -> bool:
         """Commit, trying again while that can help; return whether it is in the database."""
-        pause = wait_random_exponential(multiplier=_RETRY_FIRST, max=_RETRY_LAST)
-        attempt = _Attempt()
-        while True:
+        try:
             try:
-                self.call(ingest.write, batch, self._next_event_id)
+                self._try(batch)
             except StorageError as error:
-                if not self.error:
-                    self.error = str(error)
-                    self._on_state(self.error)
-                if not error.retryable:
-                    self.lost += len(batch.samples)
-                    return False
-                attempt.attempt_number += 1
-                gevent.sleep(pause(attempt))  # type: ignore[arg-type]
-            else:
-                if self.error:
-                    self.error = ""
-                    self._on_state("")
-                return True
+                if not self._failed(error):
+                    raise
+                self._insist(batch)
+        except StorageError:  # refused for good
+            return False
+        return True
 
+    def _try(self, batch: Batch) -> None:
+        self.call(ingest.write, batch, self._next_event_id)
 
-class _Attempt:
-    """The count that tenacity's waits go by."""
+    def _try_again(self, batch: Batch) -> None:
+        self._thread.run(self._database.revive)
+        self._try(batch)
 
-    attempt_number = 0
+    def _failed(self, error: BaseException) -> bool:
+        """Note a failed try, the first of a row to the outside; return whether another may succeed."""
+        if not self.error:
+            self.error = str(error)
+            self._on_state(self.error)
+        return isinstance(error, StorageError) and error.retryable
+
+    def _insist(self, batch: Batch) -> None:
+        # Imported here: it costs 10 ms, and most daemons never need it.
+        from tenacity import Retrying, retry_if_exception, wait_random_exponential
+
+        Retrying(
+            retry=retry_if_exception(self._failed),
+            wait=wait_random_exponential(multiplier=_RETRY_FIRST, max=_RETRY_LAST),
+            sleep=gevent.sleep,
+            reraise=True,
+        )(self._try_again, batch)

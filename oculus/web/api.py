@@ -105,7 +105,7 @@ def query(services: Services) -> dict[str, Any]:
     if params is not None and not isinstance(params, dict | list):
         raise bad_request("params is neither an object of named values nor a list")
     started = time.perf_counter()
-    result = services.readers.run(sandbox.query, body["sql"], params)
+    result = services.sandbox.run(sandbox.query, body["sql"], params)
     return {
         "columns": [{"name": name, "type": kind} for name, kind in result.columns],
         "rows": result.rows,
@@ -192,8 +192,7 @@ def push(services: Services, symbol: str | None = None) -> str:
         if len(body) > inputs.MAX_PUSH:
             raise Problem(413, "too_large", f"{len(body)} samples; at most {inputs.MAX_PUSH} in one request")
         samples = [
-            inputs.pushed_sample(item, symbol, f"sample {index}: ")
-            for index, item in slices(enumerate(body))
+            inputs.pushed_sample(item, symbol, f"sample {index}: ") for index, item in slices(enumerate(body))
         ]
     else:
         samples = [inputs.pushed_sample(body, symbol, "")]

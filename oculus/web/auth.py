@@ -29,6 +29,19 @@ def cookie_value(token: str) -> str:
     return hmac.new(token.encode(), b"oculus log-in cookie", hashlib.sha256).hexdigest()
 
 
+def cookie_in(header: str) -> str:
+    """Return the log-in cookie of a Cookie header, or an empty text.
+
+    A browser sends the cookies of every program on this host, whatever the port; one that is malformed
+    must not be in the way, as it would be for `http.cookies`.
+    """
+    for part in header.split(";"):
+        name, _, value = part.strip().partition("=")
+        if name == COOKIE and value:
+            return value
+    return ""
+
+
 def authorized(token: str, header: str, cookie: str) -> bool:
     """Tell whether a request with this Authorization header or cookie may pass; all may without a token."""
     if not token:

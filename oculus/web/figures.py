@@ -4,9 +4,28 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 SPARK_WIDTH = 120  # of the sparkline's own coordinates; the page scales it
 SPARK_HEIGHT = 28
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What a history looks like. `trend` looks past noise; `direction` is the sign of `change`."""
+
+    trend: str
+    direction: str
+    change: str
+    spark: str
+
+
+def shape(history: Sequence[float]) -> Shape:
+    """Return everything that is shown of a history."""
+    change = change_text(history)
+    direction = {"+": "up", "−": "down"}.get(change[:1])
+    usual = trend(history)
+    return Shape(usual, direction or ("flat" if change else usual), change, spark(history))
 
 
 def value_text(value: float, unit: str) -> str:
@@ -15,15 +34,21 @@ def value_text(value: float, unit: str) -> str:
         return "up" if value >= 0.5 else "down"
     if not math.isfinite(value):
         return str(value)
-    if value == int(value) and abs(value) < 1e15:
-        return f"{int(value):,}"
     size = abs(value)
+    if size >= 1e15:
+        return f"{value:.4g}"  # all digits would not fit a row
+    if size >= 1 and len(unit) == 3 and unit.isalpha() and unit.isupper():
+        return f"{value:,.2f}"  # a currency: prices keep their cents
+    if value == int(value):
+        return f"{int(value):,}"
     if size >= 1000:
         return f"{value:,.0f}" if size >= 10_000 else f"{value:,.1f}"
     if size >= 100:
         return f"{value:.1f}"
     if size >= 1:
         return f"{value:.2f}"
+    if 1e-9 < size < 1e-4:  # as prices of small coins are written, not 2.1e-05
+        return f"{value:.{2 - math.floor(math.log10(size))}f}"
     return f"{value:.3g}"
 
 
@@ -46,16 +71,29 @@ def trend(history: Sequence[float]) -> str:
     return "flat" if abs(change) <= noise else "up" if change > 0 else "down"
 
 
+def change_text(history: Sequence[float]) -> str:
+    """Return the change from the first value to the last as `+1.24%`, or nothing where it says little."""
+    if len(history) < 2 or not history[0]:
+        return ""
+    percent = (history[-1] - history[0]) / abs(history[0]) * 100
+    if not abs(percent) < 1000:  # nor a number at all
+        return ""
+    text = f"{abs(percent):.1f}" if abs(percent) >= 100 else f"{abs(percent):.2f}"
+    return "0.00%" if text == "0.00" else ("−" if percent < 0 else "+") + text + "%"
+
+
 def spark(history: Sequence[float]) -> str:
     """Return the `points` of an SVG polyline, or nothing when there is no line to draw yet."""
     if len(history) < 2:
         return ""
     low, high = min(history), max(history)
-    scale = (SPARK_HEIGHT - 4) / (high - low) if high > low else 0.0
-    base = SPARK_HEIGHT - 2 if high > low else SPARK_HEIGHT / 2
     step = SPARK_WIDTH / (len(history) - 1)
+    span = high - low
+    if not 0 < span < math.inf:
+        return " ".join(f"{index * step:.1f},{SPARK_HEIGHT / 2:.1f}" for index in range(len(history)))
+    base, room = SPARK_HEIGHT - 2, SPARK_HEIGHT - 4
     return " ".join(
-        f"{index * step:.1f},{base - (value - low) * scale:.1f}" for index, value in enumerate(history)
+        f"{index * step:.1f},{base - (value - low) / span * room:.1f}" for index, value in enumerate(history)
     )
 
 

@@ -23,6 +23,18 @@ MAX_TAGS = 32  # tags of one pushed sample
 _MILLISECONDS_FROM = 1e11
 _MICROSECONDS_FROM = 1e14
 
+# The years 1 to 9999, all that ISO 8601 and Python can write.
+_FIRST_TIME = -62_135_596_800 * SECOND
+_LAST_TIME = 253_402_300_800 * SECOND
+
+_LONGEST_STEP = 1e10  # seconds; far above every range of times
+
+
+def header(name: str) -> str:
+    """Return a header, or an empty text. Bytes that are no UTF-8 are replaced; bottle would raise."""
+    raw = str(request.environ.get(f"HTTP_{name.upper().replace('-', '_')}", ""))
+    return raw.encode("latin-1").decode("utf-8", "replace")
+
 
 def query(name: str) -> str:
     """Return a query parameter, or an empty text."""
@@ -34,9 +46,16 @@ def time_parameter(name: str, default: Micros | None) -> Micros | None:
     text = query(name)
     if not text:
         return default
+    moment = _moment(text)
+    if moment is None or not _FIRST_TIME <= moment < _LAST_TIME:
+        raise bad_request(f"{name}={text!r} is not a time (2026-01-31T12:00Z, epoch seconds, or 1h)")
+    return moment
+
+
+def _moment(text: str) -> Micros | None:
     try:
         return Micros(now() - int(parse_duration(text) * SECOND))
-    except ValueError:
+    except (ValueError, OverflowError):
         pass
     try:
         return epoch(float(text))
@@ -46,7 +65,7 @@ def time_parameter(name: str, default: Micros | None) -> Micros | None:
         # In a query a `+` of an offset arrives as a space.
         return parse_iso(text.replace(" ", "+") if "T" in text else text)
     except ValueError:
-        raise bad_request(f"{name}={text!r} is not a time (2026-01-31T12:00:00Z, epoch seconds, or 1h)") from None
+        return None
 
 
 def step_parameter(name: str, default: float) -> float:
@@ -58,8 +77,8 @@ def step_parameter(name: str, default: float) -> float:
         seconds = float(text) if text.replace(".", "", 1).isdigit() else parse_duration(text)
     except ValueError as error:
         raise bad_request(f"{name}: {error}") from None
-    if seconds <= 0:
-        raise bad_request(f"{name} must be more than 0")
+    if not 0 < seconds <= _LONGEST_STEP:
+        raise bad_request(f"{name} must be more than 0 and at most {_LONGEST_STEP:.0f} s")
     return seconds
 
 
@@ -68,7 +87,8 @@ def limit_parameter(default: int, most: int) -> int:
     text = query("limit")
     if not text:
         return default
-    if not text.isdecimal() or int(text) < 1:
+    # Python refuses to read thousands of digits as a number.
+    if not text.isdecimal() or len(text) > 18 or int(text) < 1:
         raise bad_request(f"limit={text!r} is not a number from 1 to {most}")
     return min(int(text), most)
 
@@ -94,13 +114,21 @@ def json_body() -> Any:
     """Return the request's JSON; raises Problem for what is none, or too long."""
     if (request.content_length or 0) > MAX_BODY:
         raise Problem(413, "too_large", f"the body is longer than {MAX_BODY} bytes")
-    data = request.environ["wsgi.input"].read(MAX_BODY + 1)
+    try:
+        data = request.environ["wsgi.input"].read(MAX_BODY + 1)
+    except OSError as error:
+        raise bad_request(f"the body did not arrive whole: {error}") from None
     if len(data) > MAX_BODY:
         raise Problem(413, "too_large", f"the body is longer than {MAX_BODY} bytes")
     try:
-        return json.loads(data)
+        text = data.decode()
+        body = json.loads(text)
+        if "\\u" in text:
+            # An escape may be half a character, which the database does not take.
+            json.dumps(body, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
         raise bad_request(f"the body is not JSON: {error}") from None
+    return body
 
 
 def pushed_sample(item: Any, symbol: str | None, at: str) -> Sample:
@@ -109,7 +137,7 @@ def pushed_sample(item: Any, symbol: str | None, at: str) -> Sample:
         raise bad_request(f'{at}is not an object such as {{"value": 1.5}}')
     unknown = set(item) - {"symbol", "value", "ts", "tags"}
     if unknown:
-        raise bad_request(f"{at}unknown key {sorted(unknown)[0]!r} (known: symbol, value, ts, tags)")
+        raise bad_request(f"{at}unknown key {min(unknown)!r} (known: symbol, value, ts, tags)")
     name = item.get("symbol", symbol) if symbol is None else symbol
     if not isinstance(name, str) or not is_symbol(name):
         raise bad_request(

@@ -28,14 +28,27 @@ _TITLES = {
     "net.dns": "DNS",
     "net.tls": "Certificates",
     "crypto.price": "Crypto",
+    "crypto.sentiment": "Crypto sentiment",
+    "crypto.onchain": "Crypto on-chain",
     "stock.price": "Stocks",
     "stock.index": "Indices",
-    "pred.poly": "Predictions",
+    "stock.etf": "ETFs",
+    "market.valuation": "Valuation",
+    "pred.poly": "Polymarket",
+    "pred.prob": "Predictions",
+    "custom": "Custom",
+    "heartbeat": "Heartbeats",
+    "exec": "Commands",
+    "host": "Host",
+    "oculus": "Oculus",
 }
+
+# Kinds with few series to a category: they share one panel, since one for each would fill the page.
+_SHARED = frozenset({"heartbeat", "exec", "host", "oculus"})
 
 # Of a target's series, the one that is shown large, and those that stand small beside it.
 _MAIN = ("rtt", "up")
-_FACTS = ("status", "loss", "cert_days", "dns", "connect", "tls", "ttfb")
+_FACTS = ("status", "loss", "cert_days", "dns", "connect", "tls", "ttfb", "duration")
 _FACT_NAMES = {"cert_days": "cert", "ttfb": "first byte"}
 
 ALERTS_SHOWN = 100
@@ -60,6 +73,7 @@ class Row:
     text: str
     unit: str
     trend: str
+    change: str
     spark: str
     facts: list[Fact]
     reason: str
@@ -88,6 +102,7 @@ class Alert:
     message: str
     at: str
     started_at: str
+    lasted: str
     explanation: str
 
 
@@ -143,7 +158,7 @@ class Pages:
     def __init__(self, services: Services, templates: Templates) -> None:
         self._services = services
         self._templates = templates
-        self._sparks: dict[str, tuple[Micros, str, str]] = {}
+        self._sparks: dict[str, tuple[Micros, figures.Shape]] = {}
 
     def dashboard(self) -> str:
         """GET /"""
@@ -203,19 +218,7 @@ class Pages:
         def read(cursor: queries.Cursor) -> list[queries.StoredEvent]:
             return queries.events(cursor, type="alert", limit=limit, **filters)  # type: ignore[arg-type]
 
-        return [
-            Alert(
-                id=event.id,
-                rule=str(event.payload.get("rule", event.source)),
-                state=str(event.payload.get("state", "")),
-                severity=event.severity,
-                message=event.message,
-                at=iso(event.ts),
-                started_at=iso(event.payload.get("started_at", event.ts)),
-                explanation=str(event.payload.get("explanation", "")),
-            )
-            for event in self._services.readers.run(read)
-        ]
+        return [_alert(event) for event in self._services.readers.run(read)]
 
     def _panels(self, at: Micros) -> list[Panel]:
         by_category: dict[str, list[Row]] = {}
@@ -238,35 +241,59 @@ class Pages:
         newest = up or main
         stale = (at - newest.ts) / SECOND > self._services.stale_after(newest.symbol)
         down = state == "down"
-        trend, spark = self._shape(main)
-        return main.category, Row(
+        shape = self._shape(main)
+        panel = _panel(main.category)
+        return panel, Row(
             symbol=main.symbol,
-            title=(stem if up else main.symbol).removeprefix(main.category).lstrip(".") or stem,
+            title=(stem if up else main.symbol).removeprefix(panel).lstrip(".") or stem,
             state=state,
             text="down" if down else figures.value_text(main.value, main.unit),
             unit="" if down else figures.unit_text(main.unit),
-            trend="flat" if down else trend,
-            spark=spark,
+            trend="flat" if down else shape.trend if up else shape.direction,
+            change="" if up else shape.change,
+            spark=shape.spark,
             facts=list(_facts(by_part, newest.ts)) if up else [],
             reason=up.tags.get("error", "") if up is not None and down else "",
             at=iso(newest.ts),
             stale=stale,
         )
 
-    def _shape(self, series: Series) -> tuple[str, str]:
-        """Return trend and sparkline of a series, computed once per sample."""
+    def _shape(self, series: Series) -> figures.Shape:
+        """Return what a series' history looks like, computed once per sample."""
         known = self._sparks.get(series.symbol)
         if known is None or known[0] != series.ts:
             if len(self._sparks) > 2 * len(self._services.latest) + 1000:
                 self._sparks.clear()  # series that are gone
-            known = (series.ts, figures.trend(series.history), figures.spark(series.history))
+            known = (series.ts, figures.shape(series.history))
             self._sparks[series.symbol] = known
-        return known[1], known[2]
+        return known[1]
+
+
+def _alert(event: queries.StoredEvent) -> Alert:
+    payload = event.payload
+    state, started_at = str(payload.get("state", "")), payload.get("started_at", event.ts)
+    return Alert(
+        id=event.id,
+        rule=str(payload.get("rule", event.source)),
+        state=state,
+        severity=event.severity,
+        message=event.message,
+        at=iso(event.ts),
+        started_at=iso(started_at),
+        lasted=figures.span_text((event.ts - started_at) / SECOND) if state == "resolved" else "",
+        explanation=str(payload.get("explanation", "")),
+    )
+
+
+def _panel(category: str) -> str:
+    """Return the panel that a category stands in."""
+    kind = category.partition(".")[0]
+    return kind if kind in _SHARED else category
 
 
 def _stem(series: Series) -> str:
     """Return what the series of one target share; a series of no target stands alone."""
-    if series.category.startswith("net."):
+    if series.category.startswith(("net.", "heartbeat.")):
         return series.symbol.rpartition(".")[0]
     return series.symbol
 
@@ -283,4 +310,3 @@ def _facts(by_part: dict[str, Series], newest: Micros) -> Iterator[Fact]:
         value = round(series.value) if part == "cert_days" else series.value
         text = figures.value_text(value, series.unit) + (f" {unit}" if unit else "")
         yield Fact(_FACT_NAMES.get(part, part), text)
-

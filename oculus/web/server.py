@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Callable
 from functools import partial
@@ -15,7 +16,7 @@ from loguru import logger
 
 from oculus import assets
 from oculus.errors import OculusError
-from oculus.web import api, auth
+from oculus.web import api, auth, inputs
 from oculus.web.pages import ErrorContext, Pages
 from oculus.web.problems import Problem, problem_of
 from oculus.web.services import Services
@@ -41,7 +42,7 @@ Route = tuple[str, str, Callable[..., Any]]
 
 def routes(services: Services, pages: Pages, static: StaticFiles, login: Login) -> list[Route]:
     """Return every route: method, path, handler."""
-    served = [
+    served: list[Route] = [
         ("GET", "/", pages.dashboard),
         ("GET", "/alerts", pages.alerts),
         ("GET", "/rules", pages.rules),
@@ -115,18 +116,17 @@ class Gate:
         wait = self._rate.take(request.environ.get("REMOTE_ADDR", ""))
         if wait:
             raise Problem(429, "too_many_requests", f"too many requests; wait {wait} s", retry_after=wait)
-        host = request.get_header("Host", "")
+        host = inputs.header("Host")
         if not self._token and not self._hosts.allows(host):
             name = auth.host_of(host)
             told = f"this server does not answer to the name {name!r}; add it to server.hosts to allow it"
             raise Problem(403, "wrong_host", told)
-        if request.method == "POST" and not auth.same_origin(request.get_header("Origin", ""), host):
+        if request.method == "POST" and not auth.same_origin(inputs.header("Origin"), host):
             raise Problem(403, "wrong_origin", "this request comes from another site's page")
-        if path in _OPEN or auth.authorized(
-            self._token, request.get_header("Authorization", ""), request.get_cookie(auth.COOKIE) or ""
-        ):
+        cookie = auth.cookie_in(inputs.header("Cookie"))
+        if path in _OPEN or auth.authorized(self._token, inputs.header("Authorization"), cookie):
             return
-        if "text/html" in request.get_header("Accept", "") and request.method == "GET":
+        if "text/html" in inputs.header("Accept") and request.method == "GET":
             raise HTTPResponse(status=303, headers={"Location": "/login"})
         raise Problem(401, "unauthorized", "send the token as Authorization: Bearer …, or log in at /login")
 
@@ -139,7 +139,6 @@ class Answers:
 
     def call(self, handler: Callable[..., Any], **arguments: Any) -> Any:
         """Call a route's handler; never raises."""
-        response.headers.update(_HEADERS)
         try:
             return handler(**arguments)
         except HTTPResponse as answer:
@@ -152,6 +151,10 @@ class Answers:
             logger.opt(exception=error).error("a request failed: {} {}", request.method, request.path)
             return self.problem(Problem(500, "internal", "an internal error; the log tells more"))
 
+    def finish(self) -> None:
+        """Add what every answer carries, whoever made it (bottle calls this after each request)."""
+        response.headers.update(_HEADERS)
+
     def guard(self, check: Callable[[], None]) -> None:
         """Run a check before routing; raises the answer of a request that may not pass."""
         try:
@@ -161,7 +164,7 @@ class Answers:
 
     def problem(self, problem: Problem) -> HTTPResponse:
         """Return the answer for an error."""
-        headers = dict(_HEADERS)
+        headers = {}
         if problem.retry_after is not None:
             headers["Retry-After"] = str(problem.retry_after)
         if _wants_page():
@@ -185,7 +188,9 @@ class Answers:
 
 
 def _wants_page() -> bool:
-    return "text/html" in request.get_header("Accept", "") and not request.path.startswith(("/api/", "/partials/"))
+    if request.path.startswith(("/api/", "/partials/")):
+        return False
+    return "text/html" in inputs.header("Accept")
 
 
 def application(services: Services) -> Bottle:
@@ -201,7 +206,8 @@ def application(services: Services) -> Bottle:
     for method, path, handler in routes(services, pages, static, Login(services.server.token, pages)):
         app.route(path, method, partial(answers.call, handler))
     app.add_hook("before_request", partial(answers.guard, gate.check))
-    app.default_error_handler = answers.not_routed  # type: ignore[method-assign]
+    app.add_hook("after_request", answers.finish)
+    app.default_error_handler = answers.not_routed
     return app
 
 
@@ -216,16 +222,14 @@ class _Handler(WSGIHandler):
         """Requests are counted, not logged."""
 
 
-class _ErrorLog:
+class _ErrorLog(io.TextIOBase):
     """Takes what the server writes about broken connections."""
 
-    def write(self, text: str) -> None:
+    def write(self, text: str) -> int:
         """Keep it for those who look for it."""
         if text.strip():
             logger.debug("web server: {}", text.strip())
-
-    def flush(self) -> None:
-        """Nothing is held back."""
+        return len(text)
 
 
 class WebServer:

@@ -16,6 +16,7 @@ from oculus.web.exposition import Metric
 class Services:
     """The daemon as the web sees it.
 
+    Users' SQL runs in `sandbox`, so that it can keep no page waiting, whose reads run in `readers`.
     `offer` queues samples from outside and tells whether they fitted. `not_ready` gives the reason why the
     daemon cannot do its work, or an empty text. `stale_after` gives the seconds after which a symbol's
     last value counts as old.
@@ -24,6 +25,7 @@ class Services:
     server: ServerSettings
     latest: Latest
     readers: Readers
+    sandbox: Readers
     offer: Callable[[Sequence[Sample]], bool]
     rules: Callable[[], list[RuleState]]
     not_ready: Callable[[], str]

@@ -8,8 +8,9 @@ import mimetypes
 from dataclasses import dataclass
 from pathlib import Path
 
-from bottle import HTTPResponse, request
+from bottle import HTTPResponse
 
+from oculus.web import inputs
 from oculus.web.problems import Problem
 
 # Pages name a file with the program's version, so a browser may keep it until the next one.
@@ -41,12 +42,21 @@ class StaticFiles:
         file = self._files.get(name)
         if file is None:
             file = self._files[name] = _load(self._folder / name)
-        headers = {"Content-Type": file.type, "Cache-Control": _CACHE, "ETag": file.etag, "Vary": "Accept-Encoding"}
-        if request.get_header("If-None-Match") == file.etag:
+        headers = {"Content-Type": file.type, "Cache-Control": _CACHE, "ETag": file.etag}
+        headers["Vary"] = "Accept-Encoding"
+        if inputs.header("If-None-Match") == file.etag:
             return HTTPResponse(status=304, headers=headers)
-        if file.packed is not None and "gzip" in request.get_header("Accept-Encoding", ""):
+        if file.packed is not None and _takes_gzip(inputs.header("Accept-Encoding")):
             return HTTPResponse(file.packed, headers=headers | {"Content-Encoding": "gzip"})
         return HTTPResponse(file.data, headers=headers)
+
+
+def _takes_gzip(header: str) -> bool:
+    for part in header.replace(" ", "").lower().split(","):
+        name, _, weight = part.partition(";q=")
+        if name == "gzip":
+            return weight.strip("0.") != "" or not weight
+    return False
 
 
 def _load(path: Path) -> _File:

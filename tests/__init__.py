@@ -1,0 +1,1 @@
+"""Tests of Oculus; the folders mirror the package."""

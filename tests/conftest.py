@@ -1,0 +1,62 @@
+"""Fixtures for all tests. gevent patches the standard library first, as it does in the daemon."""
+
+from __future__ import annotations
+
+from gevent import monkey
+
+monkey.patch_all()
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.daemon import Daemon
+from tests.support.servers import HttpServer, TcpServer
+
+
+@pytest.fixture
+def daemon(tmp_path: Path) -> Iterator[Callable[..., Daemon]]:
+    """Start daemons as real processes: `daemon(config_text, *arguments)`; all are gone at the end."""
+    running: list[Daemon] = []
+
+    def start(config: str, *arguments: str, ready: bool = True, **options: str) -> Daemon:
+        process = Daemon(tmp_path, config, arguments, options)
+        running.append(process)
+        if ready:
+            process.wait_ready()
+        return process
+
+    yield start
+    for process in running:
+        process.kill()
+
+
+@pytest.fixture
+def http_server() -> Iterator[Callable[..., HttpServer]]:
+    """Start HTTP servers on loopback: `http_server(application)`, TLS with `context=`."""
+    running: list[HttpServer] = []
+
+    def start(*arguments: object, **options: object) -> HttpServer:
+        server = HttpServer(*arguments, **options)  # type: ignore[arg-type]
+        running.append(server)
+        return server
+
+    yield start
+    for server in running:
+        server.stop()
+
+
+@pytest.fixture
+def tcp_server() -> Iterator[Callable[..., TcpServer]]:
+    """Start TCP servers on loopback that do with each connection what `serve(socket)` does."""
+    running: list[TcpServer] = []
+
+    def start(*arguments: object, **options: object) -> TcpServer:
+        server = TcpServer(*arguments, **options)  # type: ignore[arg-type]
+        running.append(server)
+        return server
+
+    yield start
+    for server in running:
+        server.stop()

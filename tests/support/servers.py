@@ -1,0 +1,92 @@
+"""Real servers on loopback, port 0, for what probes and pages talk to."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import gevent
+from gevent import socket
+from gevent.pywsgi import WSGIServer
+from gevent.server import StreamServer
+
+Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
+
+
+def ok(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+    """Answer 200 with a short text."""
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [b"ok\n"]
+
+
+class TcpServer:
+    """Accepts connections and hands each to `serve(socket)`, over TLS when `context` is given; closes them
+    when it returns."""
+
+    def __init__(
+        self,
+        serve: Callable[[socket.socket], None] | None = None,
+        host: str = "127.0.0.1",
+        *,
+        context: ssl.SSLContext | None = None,
+    ) -> None:
+        self._serve = serve
+        self.accepted = 0
+        options: dict[str, Any] = {} if context is None else {"ssl_context": context}
+        self._server = StreamServer((host, 0), self._handle, **options)
+        self._server.start()
+        self.port: int = self._server.server_port
+
+    def _handle(self, sock: socket.socket, address: Any) -> None:
+        self.accepted += 1
+        try:
+            if self._serve is not None:
+                self._serve(sock)
+        except OSError:
+            pass
+        finally:
+            sock.close()
+
+    def stop(self) -> None:
+        """Close the listening socket and all connections."""
+        self._server.stop(timeout=0)
+
+
+class HttpServer:
+    """A WSGI application on a real socket, with TLS when `context` is given."""
+
+    def __init__(
+        self,
+        application: Application = ok,
+        *,
+        context: ssl.SSLContext | None = None,
+        host: str = "127.0.0.1",
+        port: int = 0,
+    ) -> None:
+        options: dict[str, Any] = {} if context is None else {"ssl_context": context}
+        self._server = WSGIServer((host, port), application, log=None, error_log=None, **options)
+        self._server.start()
+        self.port: int = self._server.server_port
+        scheme = "http" if context is None else "https"
+        self.url = f"{scheme}://{'[' + host + ']' if ':' in host else host}:{self.port}"
+
+    def stop(self) -> None:
+        """Close the listening socket and all connections."""
+        self._server.stop(timeout=0)
+
+
+def free_port() -> int:
+    """Return a port on which nobody listens at this moment."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        port: int = sock.getsockname()[1]
+        return port
+
+
+def wait_for(what: Callable[[], Any], seconds: float = 10.0, every: float = 0.05) -> Any:
+    """Return the first true value of `what()`; fails when there is none within `seconds`."""
+    with gevent.Timeout(seconds, TimeoutError(f"not within {seconds} s")):
+        while not (value := what()):
+            gevent.sleep(every)
+        return value
