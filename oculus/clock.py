@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 
 from oculus.model import Micros
 
@@ -32,9 +33,14 @@ def now() -> Micros:
 
 def iso(ts: Micros) -> str:
     """Return `ts` in ISO 8601 with `Z`: microseconds are shown only where there are any."""
-    moment = _EPOCH + timedelta(microseconds=ts)
-    text = moment.isoformat(timespec="microseconds" if ts % 1000 else "milliseconds")
-    return text.removesuffix("+00:00") + "Z"
+    second, micros = divmod(ts, SECOND)
+    fraction = f"{micros:06}" if micros % 1000 else f"{micros // 1000:03}"
+    return f"{_iso_second(second)}.{fraction}Z"
+
+
+@lru_cache(maxsize=4096)  # a page or an answer shows the same few seconds over and over
+def _iso_second(second: int) -> str:
+    return (_EPOCH + timedelta(seconds=second)).isoformat().removesuffix("+00:00")
 
 
 def parse_iso(text: str) -> Micros:

@@ -99,7 +99,8 @@ class Supervisor:
             worker = self._workers.pop(name, None)
             if worker is not None and worker.greenlet is not None:
                 greenlets.append(worker.greenlet)
-        gevent.killall(greenlets, block=True, timeout=timeout)
+        gevent.killall(greenlets, block=False)
+        gevent.joinall(greenlets, timeout=timeout)
 
     @property
     def workers(self) -> list[Worker]:

@@ -8,11 +8,17 @@ monkey.patch_all()
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
+import hypothesis
 import pytest
 
 from tests.support.daemon import Daemon
 from tests.support.servers import HttpServer, TcpServer
+
+# A busy machine may take long for one example; that is no failure.
+hypothesis.settings.register_profile("oculus", deadline=None)
+hypothesis.settings.load_profile("oculus")
 
 
 @pytest.fixture
@@ -20,7 +26,7 @@ def daemon(tmp_path: Path) -> Iterator[Callable[..., Daemon]]:
     """Start daemons as real processes: `daemon(config_text, *arguments)`; all are gone at the end."""
     running: list[Daemon] = []
 
-    def start(config: str, *arguments: str, ready: bool = True, **options: str) -> Daemon:
+    def start(config: str | None, *arguments: str, ready: bool = True, **options: Any) -> Daemon:
         process = Daemon(tmp_path, config, arguments, options)
         running.append(process)
         if ready:

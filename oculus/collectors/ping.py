@@ -45,11 +45,16 @@ _PADDING = bytes(40)  # with cookie and header a payload of 56 bytes, as ping se
 Mode = Literal["datagram socket", "raw socket", "ping command"]
 
 
+def _check_target(target: str) -> None:
+    if not target or not target.isprintable() or any(sign in target for sign in " /"):
+        raise ValueError(f"{target!r} is not a host (such as db.local or 192.0.2.1)")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PingSettings(ProbeSettings):
     """Settings of `probe: ping`."""
 
-    target: str = setting(help="host name or address")
+    target: str = setting(help="host name or address", check=_check_target)
     count: int = setting(3, help="packets per run", check=between(1, 100))
 
     def longest_run(self) -> float:
@@ -281,7 +286,8 @@ def _ping_command(address: str, family: int, count: int, limit: float) -> list[f
                 process.kill()
     text: str = output.decode(errors="replace")
     if process.returncode not in (0, 1):  # 1: no reply
-        raise ProbeError(f"ping: {text.strip().rpartition(chr(10))[2]}")
+        told = text.strip().splitlines() or [f"exit status {process.returncode}"]
+        raise ProbeError(f"ping: {told[-1].removeprefix('ping: ')}")
     # A duplicate (marked DUP!) answers a packet that was answered already.
     lines = [line for line in text.splitlines() if "DUP!" not in line]
     return [float(found) for line in lines for found in re.findall(r"time[=<]([\d.]+)", line)]

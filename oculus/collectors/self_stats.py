@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from oculus.collectors.base import Collector
-from oculus.config.decode import Seconds, setting
-from oculus.config.settings import CollectorSettings
+from oculus.config.decode import Seconds, between, setting
+from oculus.config.settings import LONGEST, SHORTEST, CollectorSettings
 from oculus.model import Sample
 
 
@@ -15,7 +15,9 @@ from oculus.model import Sample
 class SelfSettings(CollectorSettings):
     """Settings of `type: self`."""
 
-    interval: Seconds = setting(Seconds(10.0), help="time from start to start")
+    interval: Seconds = setting(
+        Seconds(10.0), help="time from start to start", check=between(SHORTEST, LONGEST, "s")
+    )
 
     def default_name(self) -> str:
         """There is one daemon, so the name is not asked for."""

@@ -384,12 +384,12 @@ def _toml_lines(text: str) -> _Lines:
             table = ()
             for part in _toml_key(header[2]):
                 table = (*table, part)
+                lines.setdefault(table, number)
                 if table in counts:  # inside an array of tables: its newest element
                     table = (*table, counts[table])
             if header[1] == "[[":
                 base = table if isinstance(table[-1], str) else table[:-1]
                 counts[base] = counts.get(base, -1) + 1
-                lines.setdefault(base, number)
                 table = (*base, counts[base])
             lines[table] = number
         elif found := re.match(r"((?:\"[^\"]*\"|'[^']*'|[\w\-]+|\s*\.\s*)+)\s*=", stripped):

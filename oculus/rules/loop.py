@@ -16,6 +16,9 @@ TICK = 1.0  # seconds between evaluations of rules with a pending or firing inst
 SWEEP = 10.0  # seconds between evaluations of all rules: values go stale without a commit
 AT_ONCE = 200  # rules evaluated before other greenlets get their turn: about 2 ms
 
+# A timer, if a short one: after `gevent.sleep(0)` the hub would not look at timers and sockets each time.
+_PAUSE = 1e-6  # seconds
+
 
 class RuleLoop:
     """Evaluates what concerns changed symbols, and hands each transition to `emit`."""
@@ -57,7 +60,7 @@ class RuleLoop:
         moment = now()  # one time for the whole pass
         for start in range(0, len(rules), AT_ONCE):
             if start:
-                gevent.sleep(0)
+                gevent.sleep(_PAUSE)
             for transition in self._engine.evaluate(moment, rules[start : start + AT_ONCE]):
                 self._emit(transition)
         self.evaluations += len(rules)

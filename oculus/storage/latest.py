@@ -10,7 +10,7 @@ from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from oculus.clock import SECOND
-from oculus.model import Micros, Sample, category_of, unit_of
+from oculus.model import Micros, Sample, Tags, category_of, unit_of
 
 HISTORY = 40  # values kept per series: what a sparkline shows
 
@@ -31,8 +31,13 @@ class Series:
         self.ts = ts
         self.value = value
         self.previous: float | None = None
-        self.tags = tags
+        self.tags = frozen(tags)
         self.history = array("d", (value,))
+
+
+def frozen(tags: Mapping[str, str]) -> Tags:
+    """Return tags as the kind whose JSON is computed once."""
+    return tags if isinstance(tags, Tags) else Tags(tags)
 
 
 class Latest:
@@ -69,7 +74,7 @@ class Latest:
             series.previous = series.value
             series.value = sample.value
             series.ts = sample.ts
-            series.tags = sample.tags
+            series.tags = frozen(sample.tags)
             history = series.history
             history.append(sample.value)
             if len(history) > HISTORY:

@@ -37,7 +37,7 @@ def value_text(value: float, unit: str) -> str:
     size = abs(value)
     if size >= 1e15:
         return f"{value:.4g}"  # all digits would not fit a row
-    if size >= 1 and len(unit) == 3 and unit.isalpha() and unit.isupper():
+    if 1 <= size < 100_000 and len(unit) == 3 and unit.isalpha() and unit.isupper():
         return f"{value:,.2f}"  # a currency: prices keep their cents
     if value == int(value):
         return f"{int(value):,}"

@@ -138,7 +138,9 @@ def pushed_sample(item: Any, symbol: str | None, at: str) -> Sample:
     unknown = set(item) - {"symbol", "value", "ts", "tags"}
     if unknown:
         raise bad_request(f"{at}unknown key {min(unknown)!r} (known: symbol, value, ts, tags)")
-    name = item.get("symbol", symbol) if symbol is None else symbol
+    name = item.get("symbol", symbol)
+    if symbol is not None and name != symbol:
+        raise bad_request(f"{at}symbol {name!r} is not {symbol!r}, which the path names")
     if not isinstance(name, str) or not is_symbol(name):
         raise bad_request(
             f"{at}{name!r} is not a symbol (dotted parts of a-z, 0-9 and _, at most {MAX_SYMBOL} characters)"

@@ -34,8 +34,8 @@ _TITLES = {
     "stock.index": "Indices",
     "stock.etf": "ETFs",
     "market.valuation": "Valuation",
-    "pred.poly": "Polymarket",
-    "pred.prob": "Predictions",
+    "pred.poly": "Predictions",
+    "pred.prob": "Probabilities",
     "custom": "Custom",
     "heartbeat": "Heartbeats",
     "exec": "Commands",
@@ -280,7 +280,7 @@ def _alert(event: queries.StoredEvent) -> Alert:
         message=event.message,
         at=iso(event.ts),
         started_at=iso(started_at),
-        lasted=figures.span_text((event.ts - started_at) / SECOND) if state == "resolved" else "",
+        lasted=figures.span_text(max(1, (event.ts - started_at) // SECOND)) if state == "resolved" else "",
         explanation=str(payload.get("explanation", "")),
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -618,7 +618,7 @@ def test_a_redirect_without_a_place_is_an_answer(http_server: HttpServers) -> No
 
 @pytest.mark.parametrize(
     "location",
-    ["ftp://example.com/", "http://[::1", "http://", "mailto:x@example.com", "http://host:port/", "/a b"],
+    ["ftp://example.com/", "http://[::1", "https://", "mailto:x@example.com", "http://host:port/", "/a b"],
 )
 def test_a_redirect_to_junk_is_a_failed_probe(http_server: HttpServers, location: str) -> None:
     """A place that cannot be fetched is told, and does not raise."""
@@ -692,9 +692,9 @@ def ca(tmp_path: Path) -> tuple[trustme.CA, str]:
 
 
 @pytest.fixture
-def tls_server(http_server: HttpServers) -> Iterator[Callable[[trustme.LeafCert], HttpServer]]:
+def tls_server(http_server: HttpServers) -> Callable[[trustme.LeafCert], HttpServer]:
     """Start HTTPS servers with a certificate."""
-    yield lambda certificate: http_server(context=server_context(certificate))
+    return lambda certificate: http_server(context=server_context(certificate))
 
 
 TlsServers = Callable[[trustme.LeafCert], HttpServer]
@@ -748,7 +748,7 @@ def test_a_certificate_of_an_unknown_authority_fails_when_it_is_verified(
 
 
 def test_the_certificate_must_fit_a_host_name(ca: tuple[trustme.CA, str], tls_server: TlsServers) -> None:
-    """By name the certificate for that name fits (it is asked for by SNI), and one for an address does not."""
+    """By name the certificate for that name fits, and one for an address does not."""
     trusted = TlsSettings(ca_file=ca[1])
     right = tls_server(ca[0].issue_cert("localhost"))
     wrong = tls_server(ca[0].issue_cert("127.0.0.1"))

@@ -12,6 +12,7 @@ from typing import Any
 import requests
 from gevent import subprocess
 
+from tests.support.client import ask
 from tests.support.servers import free_port, wait_for
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -54,11 +55,11 @@ class Daemon:
 
     def get(self, path: str, **options: Any) -> requests.Response:
         """GET a path."""
-        return requests.get(self.url + path, timeout=10, **options)
+        return ask("GET", self.url + path, **options)
 
     def post(self, path: str, **options: Any) -> requests.Response:
         """POST to a path."""
-        return requests.post(self.url + path, timeout=10, **options)
+        return ask("POST", self.url + path, **options)
 
     def json(self, path: str) -> Any:
         """GET a path and return its JSON; fails unless the status is 200."""
@@ -81,6 +82,20 @@ class Daemon:
     def log(self) -> str:
         """Return what it has printed so far."""
         return self.log_path.read_text(errors="replace")
+
+    def wait_log(self, text: str, seconds: float = 20.0) -> str:
+        """Wait until a line of the log holds `text`, and return that line."""
+
+        def line() -> str:
+            return next((line for line in self.log().splitlines() if text in line), "")
+
+        found: str = wait_for(line, seconds)
+        return found
+
+    def configure(self, config: str) -> None:
+        """Write another configuration where the first one was, and ask the daemon to reload."""
+        (self.folder / "config.yaml").write_text(config.replace("$PORT", str(self.port)))
+        self.signal(signal.SIGHUP)
 
     def signal(self, number: int) -> None:
         """Send a signal."""

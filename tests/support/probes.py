@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket as plain_socket
 import struct
 from collections.abc import Callable, Iterable
@@ -86,7 +85,12 @@ def forever(start: bytes, repeated: bytes) -> Serve:
 def in_turn(*serves: Serve) -> Serve:
     """Serve each connection with the next of these, and those beyond with the last."""
     waiting = list(serves)
-    return lambda sock: (waiting.pop(0) if len(waiting) > 1 else waiting[0])(sock)
+
+    def serve(sock: socket.socket) -> None:
+        chosen = waiting.pop(0) if len(waiting) > 1 else waiting[0]
+        chosen(sock)
+
+    return serve
 
 
 def reset(sock: socket.socket) -> None:
@@ -114,4 +118,4 @@ def ok(body: bytes = b"ok", status: str = "200 OK", headers: Iterable[str] = ())
 
 def open_files() -> int:
     """Return how many files and sockets this process has open."""
-    return len(os.listdir("/proc/self/fd")) if Path("/proc/self/fd").is_dir() else 0
+    return len(list(Path("/proc/self/fd").iterdir()))

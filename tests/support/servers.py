@@ -36,7 +36,7 @@ class TcpServer:
         options: dict[str, Any] = {} if context is None else {"ssl_context": context}
         self._server = StreamServer((host, 0), self._handle, **options)
         self._server.start()
-        self.port: int = self._server.server_port
+        self.port: int = self._server.server_port or 0
 
     def _handle(self, sock: socket.socket, address: Any) -> None:
         self.accepted += 1
@@ -67,7 +67,7 @@ class HttpServer:
         options: dict[str, Any] = {} if context is None else {"ssl_context": context}
         self._server = WSGIServer((host, port), application, log=None, error_log=None, **options)
         self._server.start()
-        self.port: int = self._server.server_port
+        self.port: int = self._server.server_port or 0
         scheme = "http" if context is None else "https"
         self.url = f"{scheme}://{'[' + host + ']' if ':' in host else host}:{self.port}"
 

@@ -51,9 +51,9 @@ def needs(environment: jinja2.Environment, name: str) -> set[str]:
     found = meta.find_undeclared_variables(tree)
     bound = {
         target.name
-        for block in tree.find_all((nodes.With, nodes.For))
-        for targets in (block.targets if isinstance(block, nodes.With) else [block.target])
-        for target in ([targets] if isinstance(targets, nodes.Name) else targets.find_all(nodes.Name))
+        for block in tree.find_all(nodes.With)
+        for target in block.targets
+        if isinstance(target, nodes.Name)
     }
     for other in meta.find_referenced_templates(tree):
         assert other is not None, f"{name} includes what only a run can tell"

@@ -1,0 +1,384 @@
+"""The scheduler: when collectors run, what becomes of their samples, and how their failures are told."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+import gevent
+import pytest
+
+from oculus.clock import now
+from oculus.collectors.base import Collector, Context
+from oculus.collectors.scheduler import FIRST_WITHIN, MAX_SAMPLES, Scheduler, phase
+from oculus.config.decode import Seconds
+from oculus.config.settings import CollectorSettings, CollectorSpec
+from oculus.model import Event, Micros, Sample
+from oculus.supervise import Supervisor, Worker
+from tests.support.clocks import Clock
+from tests.support.servers import wait_for
+
+Collect = Callable[[], Iterable[Sample]]
+
+
+class Plugged(Collector):
+    """A collector that does what a function does."""
+
+    def __init__(self, collect: Collect, name: str, **settings: Any) -> None:
+        seconds = {"interval": 1.0, "timeout": 5.0} | settings
+        made = CollectorSettings(
+            tags={"who": "test"}, interval=Seconds(seconds["interval"]), timeout=Seconds(seconds["timeout"])
+        )
+        super().__init__(CollectorSpec("test", name, made), Context())
+        self._collect = collect
+
+    def collect(self) -> Iterable[Sample]:
+        """Do it."""
+        return self._collect()
+
+
+class Bench:
+    """A scheduler on a hand-moved clock, and everything that it hands on."""
+
+    def __init__(self) -> None:
+        self.clock = Clock()
+        self.samples: list[Sample] = []
+        self.events: list[Event] = []
+        self.deaths: list[str] = []
+        self.supervisor = Supervisor(self._died, self.clock, self.clock.sleep)
+        self.scheduler = Scheduler(
+            self.supervisor, self._put, self.events.append, self.clock, self.clock.sleep
+        )
+
+    def _put(self, samples: Sequence[Sample]) -> None:
+        self.samples += samples
+
+    def _died(self, worker: Worker, trace: str) -> None:
+        self.deaths.append(worker.last_error)
+
+    def starts(self, count: int, seconds: float = 0.0, name: str = "c", **settings: Any) -> list[float]:
+        """Return when the first `count` runs of a collector start, each taking some seconds."""
+        began = self.clock()
+        starts: list[float] = []
+
+        def collect() -> Iterator[Sample]:
+            starts.append(self.clock() - began)
+            if len(starts) >= count:
+                gevent.sleep(60)  # held here until the scheduler is stopped
+            self.clock.sleep(seconds)
+            yield Sample("custom.x", 1.0)
+
+        self.scheduler.start(Plugged(collect, name, **settings))
+        wait_for(lambda: len(starts) >= count)
+        return starts
+
+    def run(self, collect: Collect, runs: int = 1, **settings: Any) -> None:
+        """Let a collector run so many times, and stop it."""
+        begun = 0
+
+        def limited() -> Iterable[Sample]:
+            nonlocal begun
+            begun += 1
+            if begun > runs:
+                gevent.sleep(60)  # held here until the scheduler is stopped
+            return collect()
+
+        self.scheduler.start(Plugged(limited, "c", **settings))
+        wait_for(lambda: begun > runs)
+        self.scheduler.stop("test/c")
+
+
+@pytest.fixture
+def bench() -> Iterator[Bench]:
+    """A scheduler; its collectors end with the test."""
+    made = Bench()
+    yield made
+    made.scheduler.stop()
+
+
+# -- when ----------------------------------------------------------------------------------------------
+
+
+def test_phases_spread_over_the_interval() -> None:
+    """A thousand collectors do not fire together: no tenth of the interval gets more than its share."""
+    tenths = [0] * 10
+    for number in range(1000):
+        tenths[int(phase(f"network/http/site_{number}") * 10)] += 1
+    assert all(60 <= count <= 140 for count in tenths)
+
+
+def test_a_phase_depends_on_the_name_alone() -> None:
+    """The phase is the same after each restart, on every machine."""
+    assert phase("network/http/site") == pytest.approx(0.25329, abs=1e-5)
+
+
+def test_runs_are_an_interval_apart_from_start_to_start(bench: Bench) -> None:
+    """What a run takes does not move the next one."""
+    starts = bench.starts(5, seconds=0.7, interval=1.0)
+    assert starts == pytest.approx([phase("test/c") + count for count in range(5)])
+    (job,) = bench.scheduler.jobs
+    assert job.skipped == 0
+    assert job.lateness == pytest.approx(0.0, abs=1e-6)
+
+
+def test_ticks_that_a_run_overlaps_are_skipped_and_counted(bench: Bench) -> None:
+    """A run of two and a half intervals leaves two ticks out; they are not made up for later."""
+    starts = bench.starts(4, seconds=2.5, interval=1.0)
+    assert starts == pytest.approx([phase("test/c") + count for count in (0, 3, 6, 9)])
+    assert bench.scheduler.jobs[0].skipped == 6
+
+
+def test_a_single_long_run_is_followed_by_the_usual_rhythm(bench: Bench) -> None:
+    """Nothing is queued while a run takes long: no burst follows."""
+    starts: list[float] = []
+
+    def collect() -> Iterator[Sample]:
+        starts.append(bench.clock())
+        bench.clock.sleep(7.2 if len(starts) == 1 else 0.1)
+        yield Sample("custom.x", 1.0)
+
+    bench.run(collect, runs=4, interval=1.0)
+    gaps = [later - earlier for earlier, later in itertools.pairwise(starts)]
+    assert gaps[:3] == pytest.approx([8.0, 1.0, 1.0])
+    assert bench.scheduler.jobs == []
+
+
+def test_the_first_run_of_a_long_interval_comes_soon(bench: Bench) -> None:
+    """Nobody waits an hour for the first value; the later runs keep their phase."""
+    share = phase("test/c")
+    assert share * 3600 > FIRST_WITHIN
+    starts = bench.starts(4, interval=3600.0)
+    assert starts[0] <= FIRST_WITHIN
+    assert starts == pytest.approx([share * FIRST_WITHIN] + [share * 3600 + 3600 * n for n in range(3)])
+
+
+def test_a_first_run_that_comes_soon_anyway_is_not_doubled(bench: Bench) -> None:
+    """Within the first 30 seconds there is one run of a collector whose phase falls there."""
+    starts = bench.starts(2, interval=FIRST_WITHIN)
+    assert starts == pytest.approx([phase("test/c") * FIRST_WITHIN, (phase("test/c") + 1) * FIRST_WITHIN])
+
+
+def test_a_late_start_is_measured(bench: Bench) -> None:
+    """`lateness` tells by how much a run missed its time (here: its clock was held up by 0.4 s)."""
+    bench.clock.late = 0.4
+    starts = bench.starts(2)
+    assert starts[0] == pytest.approx(phase("test/c") + 0.4)
+    assert bench.scheduler.jobs[0].lateness == pytest.approx(0.4)
+
+
+def test_a_stopped_collector_does_not_run_again(bench: Bench) -> None:
+    """`stop` ends the named collectors and leaves the others."""
+
+    def sampling(symbol: str) -> Collect:
+        return lambda: [Sample(symbol, 1.0)]
+
+    bench.scheduler.start(Plugged(sampling("custom.a"), "a"))
+    bench.scheduler.start(Plugged(sampling("custom.b"), "b"))
+    wait_for(lambda: {sample.symbol for sample in bench.samples} == {"custom.a", "custom.b"})
+    bench.scheduler.stop("test/a")
+    bench.samples.clear()
+    wait_for(lambda: len(bench.samples) > 20)
+    assert {sample.symbol for sample in bench.samples} == {"custom.b"}
+    assert [job.id for job in bench.scheduler.jobs] == ["test/b"]
+    bench.scheduler.stop()
+    bench.samples.clear()
+    gevent.sleep(0.01)
+    assert bench.samples == []
+
+
+def test_a_stopped_collector_can_be_started_again(bench: Bench) -> None:
+    """A reload stops a changed collector and starts its successor under the same name."""
+    for symbol in ("custom.old", "custom.new"):
+        bench.run(lambda symbol=symbol: [Sample(symbol, 1.0)])  # type: ignore[misc]
+    assert {"custom.old", "custom.new"} == {sample.symbol for sample in bench.samples}
+
+
+# -- what is handed on ---------------------------------------------------------------------------------
+
+
+def test_samples_get_the_time_of_the_run_and_the_collectors_tags(bench: Bench) -> None:
+    """All samples of a run share one time; a sample's own time and tags go before."""
+    before = now()
+    bench.run(
+        lambda: [
+            Sample("custom.a", 1),
+            Sample("custom.b", 2.5, tags={"who": "me", "more": "yes"}),
+            Sample("custom.c", True, ts=Micros(12345)),
+        ]
+    )
+    first, second, third = bench.samples[:3]
+    assert first.ts is not None
+    assert before <= first.ts <= now()
+    assert second.ts == first.ts
+    assert third.ts == 12345
+    assert first.tags == {"who": "test", "source": "test"}
+    assert second.tags == {"who": "me", "source": "test", "more": "yes"}
+    assert [(type(sample.value), sample.value) for sample in bench.samples[:3]] == [
+        (float, 1.0), (float, 2.5), (float, 1.0),
+    ]  # fmt: skip
+
+
+def test_samples_without_tags_share_the_collectors(bench: Bench) -> None:
+    """One set of tags serves all samples of a collector: their JSON is made once."""
+    bench.run(lambda: [Sample("custom.a", 1.0), Sample("custom.b", 2.0)])
+    assert bench.samples[0].tags is bench.samples[1].tags
+
+
+def test_the_interval_of_each_symbol_is_known(bench: Bench) -> None:
+    """Rules and pages ask how often a series comes, to tell when it is stale."""
+    bench.run(lambda: [Sample("custom.a", 1.0)], interval=7.0)
+    assert bench.scheduler.intervals == {"custom.a": 7.0}
+
+
+# -- failures ------------------------------------------------------------------------------------------
+
+
+def a_sample_and_then(fail: Callable[[], Any]) -> Collect:
+    """Return a collector's work that yields a sample, and then does something that fails."""
+
+    def collect() -> Iterator[Sample]:
+        yield Sample("custom.good", 1.0)
+        yield fail()
+
+    return collect
+
+
+def divide() -> float:
+    """Raise as a bug does."""
+    return 1 / 0
+
+
+@pytest.mark.parametrize(
+    ("fail", "told"),
+    [
+        (divide, "ZeroDivisionError: division by zero"),
+        (lambda: 5, "AttributeError"),
+        (lambda: None, "AttributeError"),
+        (lambda: ("custom.x", 1.0), "AttributeError"),
+        (lambda: Sample("Custom X", 1.0), "RunFailed: 'Custom X' is not a symbol"),
+        (lambda: Sample("", 1.0), "RunFailed: '' is not a symbol"),
+        (lambda: Sample("custom..x", 1.0), "RunFailed: 'custom..x' is not a symbol"),
+        (lambda: Sample("custom.x\n", 1.0), "RunFailed: 'custom.x\\n' is not a symbol"),
+        (lambda: Sample("x" * 500, 1.0), "is not a symbol"),
+        (lambda: Sample(None, 1.0), "TypeError"),  # type: ignore[arg-type]
+        (lambda: Sample(["x"], 1.0), "TypeError"),  # type: ignore[arg-type]
+        (lambda: Sample("custom.x", math.nan), "RunFailed: custom.x is nan, which is no finite number"),
+        (lambda: Sample("custom.x", -math.inf), "RunFailed: custom.x is -inf, which is no finite number"),
+        (lambda: Sample("custom.x", 10**400), "OverflowError"),
+        (lambda: Sample("custom.x", "1"), "TypeError"),  # type: ignore[arg-type]
+        (lambda: Sample("custom.x", None), "TypeError"),  # type: ignore[arg-type]
+        (lambda: Sample("custom.x", 1.0, ts="now"), "custom.x has the time 'now'"),  # type: ignore[arg-type]
+        (lambda: Sample("custom.x", 1.0, ts=1.5), "custom.x has the time 1.5"),  # type: ignore[arg-type]
+        (lambda: Sample("custom.x", 1.0, ts=Micros(-1)), "custom.x has the time -1"),
+        (lambda: Sample("custom.x", 1.0, ts=Micros(2**62)), "custom.x has the time 4611686018427387904"),
+        (lambda: Sample("custom.x", 1.0, tags={"a": 1}), "has a tag that is not a text"),  # type: ignore[dict-item]
+        (lambda: Sample("custom.x", 1.0, tags={1: "a"}), "has a tag that is not a text"),  # type: ignore[dict-item]
+        (lambda: Sample("custom.x", 1.0, tags=5), "TypeError"),  # type: ignore[arg-type]
+        (lambda: Sample("custom.x", 1.0, tags={"a": "\ud800"}), "UnicodeEncodeError"),
+    ],
+)
+def test_rubbish_fails_the_run_and_keeps_what_came_before(
+    bench: Bench, fail: Callable[[], Any], told: str
+) -> None:
+    """Whatever a collector raises or yields: good samples before it are kept, none of it goes on to the
+    store, the failure is told once, and the schedule goes on."""
+    bench.run(a_sample_and_then(fail), runs=3)
+    assert [sample.symbol for sample in bench.samples] == ["custom.good"] * 3
+    assert [(event.type, event.severity) for event in bench.events] == [("error", "error")]
+    assert bench.events[0].message.startswith("collector test/c failed: ")
+    assert told in bench.events[0].message
+    assert set(bench.scheduler.intervals) == {"custom.good"}
+    assert bench.deaths == []
+
+
+@pytest.mark.parametrize("returned", [None, 5, Sample("custom.x", 1.0)])
+def test_a_collector_that_returns_no_samples_fails(bench: Bench, returned: Any) -> None:
+    """`collect` must return something to iterate over."""
+    bench.run(lambda: returned, runs=2)
+    assert len(bench.events) == 1
+    assert "TypeError" in bench.events[0].message
+
+
+def test_a_run_may_yield_nothing(bench: Bench) -> None:
+    """A collector with nothing to tell has not failed."""
+    bench.run(list, runs=2)
+    assert bench.events == []
+
+
+def test_a_failure_and_the_recovery_are_told_once_each(bench: Bench) -> None:
+    """The first failure of a row and the first success after it are events; those in between are counted."""
+    outcomes = itertools.chain([True, False, False, False, True, True, False], itertools.repeat(True))
+
+    def collect() -> Iterator[Sample]:
+        if not next(outcomes):
+            raise ConnectionError("no answer")
+        yield Sample("custom.x", 1.0)
+
+    bench.scheduler.start(Plugged(collect, "c"))
+    (job,) = bench.scheduler.jobs
+    wait_for(lambda: job.runs >= 10)
+    assert [(event.type, event.severity, event.message) for event in bench.events] == [
+        ("error", "error", "collector test/c failed: ConnectionError: no answer"),
+        ("system", "info", "collector test/c works again"),
+        ("error", "error", "collector test/c failed: ConnectionError: no answer"),
+        ("system", "info", "collector test/c works again"),
+    ]
+    assert all(event.source == "test/c" for event in bench.events)
+    assert job.failures == 4
+    assert not job.failing
+    assert job.last_error == "ConnectionError: no answer"
+
+
+def test_a_run_is_ended_after_its_time(bench: Bench) -> None:
+    """A collector that waits for ever is cut off, and runs again at its next tick."""
+
+    def collect() -> Iterator[Sample]:
+        yield Sample("custom.before", 1.0)
+        gevent.sleep(60)
+        yield Sample("custom.after", 1.0)
+
+    bench.run(collect, runs=2, timeout=0.1)
+    assert [sample.symbol for sample in bench.samples] == ["custom.before"] * 2
+    assert [event.message for event in bench.events] == ["collector test/c failed: not done after 0.1 s"]
+
+
+def test_a_collectors_own_time_limit_is_a_failure_like_any_other(bench: Bench) -> None:
+    """A gevent.Timeout of the collector's own is told apart from that of the run."""
+
+    def collect() -> Iterator[Sample]:
+        with gevent.Timeout(0.01):
+            gevent.sleep(60)
+        yield Sample("custom.x", 1.0)
+
+    bench.run(collect, runs=2)
+    assert [event.message for event in bench.events] == ["collector test/c failed: timed out: 0.01 seconds"]
+
+
+def test_a_flood_is_cut_off(bench: Bench) -> None:
+    """A collector that yields without end fails, with a bounded number of samples."""
+    bench.run(lambda: (Sample("custom.x", float(number)) for number in itertools.count()))
+    assert len(bench.samples) == MAX_SAMPLES
+    assert "more than 100000 samples in one run" in bench.events[0].message
+
+
+@pytest.mark.parametrize("error", [SystemExit, KeyboardInterrupt])
+def test_a_collector_cannot_end_the_program(bench: Bench, error: type[BaseException]) -> None:
+    """One that calls sys.exit is reported and started again; the others do not notice."""
+    exits = 0
+
+    def collect() -> Iterator[Sample]:
+        nonlocal exits
+        exits += 1
+        if exits <= 2:
+            if error is SystemExit:
+                sys.exit(3)
+            raise error("stop")
+        yield Sample("custom.survivor", 1.0)
+
+    bench.scheduler.start(Plugged(collect, "c"))
+    bench.scheduler.start(Plugged(lambda: [Sample("custom.other", 1.0)], "d"))
+    wait_for(lambda: {"custom.survivor", "custom.other"} == {sample.symbol for sample in bench.samples})
+    assert [death.partition(":")[0] for death in bench.deaths] == [error.__name__] * 2

@@ -1,0 +1,1 @@
+"""Tests of the configuration: files to nodes, nodes to settings, and the whole."""

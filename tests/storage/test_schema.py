@@ -1,0 +1,157 @@
+"""The tables: made once, known again, and never put over those of somebody else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from oculus.errors import StartError
+from oculus.storage import schema
+from oculus.storage.database import Database
+
+
+def execute(path: Path, *statements: str) -> None:
+    """Run statements on a file outside Oculus."""
+    connection = duckdb.connect(str(path))
+    for statement in statements:
+        connection.execute(statement)
+    connection.close()
+
+
+def columns(path: Path) -> dict[str, list[tuple[str, str]]]:
+    """Return the names and types of each table's columns."""
+    connection = duckdb.connect(str(path), read_only=True)
+    rows = connection.execute(
+        "select table_name, column_name, data_type from duckdb_columns() where not internal order by table_name, column_index"
+    ).fetchall()
+    connection.close()
+    found: dict[str, list[tuple[str, str]]] = {}
+    for table, name, kind in rows:
+        found.setdefault(table, []).append((name, kind))
+    return found
+
+
+def test_a_fresh_file_gets_the_tables_of_the_contract(tmp_path: Path) -> None:
+    """Users' SQL depends on these names and types."""
+    path = tmp_path / "new.db"
+    Database(str(path)).close()
+    found = columns(path)
+    assert found["metrics"] == [
+        ("ts", "TIMESTAMP WITH TIME ZONE"), ("category", "VARCHAR"), ("symbol", "VARCHAR"),
+        ("value", "DOUBLE"), ("tags", "JSON"),
+    ]  # fmt: skip
+    assert found["events"] == [
+        ("id", "BIGINT"), ("ts", "TIMESTAMP WITH TIME ZONE"), ("source", "VARCHAR"), ("type", "VARCHAR"),
+        ("severity", "VARCHAR"), ("message", "VARCHAR"), ("payload", "JSON"),
+    ]  # fmt: skip
+    assert set(found) == {"metrics", "events", "oculus_state", "oculus_schema"}
+
+
+def test_opening_again_changes_nothing(tmp_path: Path) -> None:
+    """Migrations that were made are not made again, and the content stays."""
+    path = tmp_path / "again.db"
+    Database(str(path)).close()
+    execute(path, "insert into metrics values (now(), 'custom', 'custom.x', 1, '{}')")
+    before = path.read_bytes()
+    Database(str(path)).close()
+    assert path.read_bytes() == before
+    connection = duckdb.connect(str(path))
+    assert connection.execute("select version from oculus_schema order by version").fetchall() == [
+        (version,) for version in range(1, schema.VERSION + 1)
+    ]
+    assert connection.execute("select count(*) from metrics").fetchone() == (1,)
+    connection.close()
+
+
+def test_a_newer_file_is_refused_untouched(tmp_path: Path) -> None:
+    """An older program must not write into tables that it does not know."""
+    path = tmp_path / "newer.db"
+    Database(str(path)).close()
+    execute(path, f"insert into oculus_schema values ({schema.VERSION + 1}, now())")
+    before = path.read_bytes()
+    with pytest.raises(StartError) as caught:
+        Database(str(path))
+    assert str(caught.value) == (
+        f"{path} was written by a newer Oculus (tables of version {schema.VERSION + 1}, this program knows"
+        f" {schema.VERSION}): use that version, or name another file with --db"
+    )
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("statement", "name"),
+    [
+        ("create table metrics (i integer)", "metrics"),
+        ("create table events (i integer)", "events"),
+        ("create table oculus_state (i integer)", "oculus_state"),
+        ("create view metrics as select 1 as one", "metrics"),
+    ],
+)
+def test_tables_of_another_program_are_refused_untouched(tmp_path: Path, statement: str, name: str) -> None:
+    """A file that has such a table already, and not from us, is not ours: not a byte of it changes."""
+    path = tmp_path / "foreign.db"
+    execute(path, statement)
+    before = path.read_bytes()
+    with pytest.raises(StartError) as caught:
+        Database(str(path))
+    assert str(caught.value) == f"{path} has a table {name!r} of another program (name another file)"
+    assert path.read_bytes() == before
+
+
+def test_other_tables_are_no_hindrance(tmp_path: Path) -> None:
+    """A user's own tables live beside ours."""
+    path = tmp_path / "shared.db"
+    execute(
+        path,
+        "create table notes as select 'mine' as text",
+        "create schema s",
+        "create table s.metrics (i int)",
+    )
+    for _ in range(2):
+        Database(str(path)).close()
+    connection = duckdb.connect(str(path))
+    assert connection.execute("select text from notes").fetchall() == [("mine",)]
+    assert connection.execute("select count(*) from main.metrics").fetchone() == (0,)
+    connection.close()
+
+
+def test_a_start_that_was_cut_off_is_made_good(tmp_path: Path) -> None:
+    """A first start that ended between two statements leaves a file that the next start completes."""
+    path = tmp_path / "cut.db"
+    execute(path, "create table oculus_schema (version INTEGER, applied TIMESTAMPTZ)")
+    Database(str(path)).close()
+    assert set(columns(path)) == {"metrics", "events", "oculus_state", "oculus_schema"}
+
+
+def test_a_migration_that_fails_leaves_nothing_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each version is one transaction: all of it, or the version before."""
+    path = tmp_path / "failing.db"
+    Database(str(path)).close()
+    broken = ("create table half (i integer)", "create table metrics (i integer)")
+    monkeypatch.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS, broken))
+    monkeypatch.setattr(schema, "VERSION", schema.VERSION + 1)
+    with pytest.raises(StartError, match="its tables cannot be set up: Catalog Error"):
+        Database(str(path))
+    monkeypatch.undo()
+    assert "half" not in columns(path)
+    Database(str(path)).close()
+
+
+def test_a_new_version_is_added_to_an_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only what is missing is done, and noted."""
+    path = tmp_path / "old.db"
+    Database(str(path)).close()
+    execute(path, "insert into metrics values (now(), 'custom', 'custom.x', 1, '{}')")
+    monkeypatch.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS, ("create table more (i integer)",)))
+    monkeypatch.setattr(schema, "VERSION", schema.VERSION + 1)
+    Database(str(path)).close()
+    connection = duckdb.connect(str(path))
+    assert connection.execute("select max(version), count(*) from oculus_schema").fetchone() == (
+        schema.VERSION, schema.VERSION,
+    )  # fmt: skip
+    assert connection.execute("select count(*) from metrics, (select count(*) from more)").fetchone() == (1,)
+    connection.close()

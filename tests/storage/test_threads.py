@@ -1,0 +1,82 @@
+"""Native threads: what they return and raise, how many there are, and that the hub goes on."""
+
+from __future__ import annotations
+
+import time
+from threading import get_ident
+
+import gevent
+import pytest
+from gevent.monkey import get_original
+
+from oculus.storage.threads import NativeThreads
+
+block = get_original("time", "sleep")
+native_ident = get_original("threading", "get_ident")
+
+
+def test_outcomes_are_handed_over(capfd: pytest.CaptureFixture[str]) -> None:
+    """Values and errors come back to the greenlet that called; nothing is printed."""
+    threads = NativeThreads(1)
+    assert threads.run(lambda x, y: x + y, 1, 2) == 3
+    with pytest.raises(ZeroDivisionError):
+        threads.run(lambda: 1 / 0)
+    with pytest.raises(SystemExit):
+        threads.run(lambda: (_ for _ in ()).throw(SystemExit(3)))
+    assert threads.run(lambda: "still works") == "still works"
+    threads.close()
+    assert capfd.readouterr() == ("", "")
+
+
+def test_calls_run_outside_the_hubs_thread() -> None:
+    """One thread does all calls of a pool of one."""
+    threads = NativeThreads(1)
+    idents = {threads.run(native_ident) for _ in range(5)}
+    threads.close()
+    assert len(idents) == 1
+    assert idents != {get_ident()}
+    assert idents != {native_ident()}
+
+
+def test_the_hub_goes_on_while_a_call_blocks() -> None:
+    """Greenlets run while a thread sits in a blocking call, and waiting has a time limit."""
+    threads = NativeThreads(1)
+    call = threads.start(block, 0.4)
+    looks = 0
+    while not call.wait(0.01):
+        looks += 1
+    threads.close()
+    assert looks >= 5
+
+
+def test_no_more_calls_run_at_once_than_there_are_threads() -> None:
+    """Further calls wait for their turn."""
+    threads = NativeThreads(2)
+    running: set[int] = set()
+    most = 0
+
+    def work(number: int) -> None:
+        nonlocal most
+        running.add(number)
+        most = max(most, len(running))
+        block(0.05)
+        running.discard(number)
+
+    gevent.joinall([gevent.spawn(threads.run, work, number) for number in range(6)], raise_error=True)
+    threads.close()
+    assert most == 2
+
+
+def test_closing_waits_for_calls() -> None:
+    """A call under way is finished, not cut off."""
+    threads = NativeThreads(1)
+    done: list[float] = []
+
+    def work() -> None:
+        block(0.2)
+        done.append(time.monotonic())
+
+    threads.start(work)
+    gevent.sleep(0.02)
+    threads.close()
+    assert len(done) == 1
