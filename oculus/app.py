@@ -19,7 +19,7 @@ from gevent import socket
 from gevent.event import Event as Signal
 from loguru import logger
 
-from oculus import __version__, telemetry
+from oculus import __version__
 from oculus.clock import SECOND, ClockGuard, now
 from oculus.collectors import collector_class
 from oculus.collectors.base import Context
@@ -40,6 +40,7 @@ from oculus.storage.retention import CLOCK_MARK, PERIOD, Retention, last_mark
 from oculus.storage.threads import NativeThreads
 from oculus.storage.writer import Writer
 from oculus.supervise import Supervisor, Watchdog, Worker
+from oculus.telemetry import Telemetry
 from oculus.web.services import Services
 
 # A native thread that runs Python hands the interpreter over this often, where 5 ms is usual: the hub
@@ -72,7 +73,7 @@ class Oculus:
         self._reread = reread
         self._stopping = False
         self._wake = Signal()
-        self.started = time.monotonic()
+        self._started = time.monotonic()
         self.pipe = Pipe(settings.database.queue)
         self.latest = Latest()
         self.watchdog = Watchdog()
@@ -80,8 +81,6 @@ class Oculus:
         self.dispatcher = Dispatcher({name: channel(name) for name in CHANNELS})
         self.engine = RuleEngine(settings.rules, self._last)
         self.rule_loop = RuleLoop(self.engine, self._emit)
-        rates = telemetry.Rates()
-        self.context = Context(lambda: telemetry.figures(self, rates))
         self.scheduler = Scheduler(self.supervisor, self.pipe.put, self._put_event)
 
     # -- life -----------------------------------------------------------------------------------------
@@ -217,6 +216,22 @@ class Oculus:
         self.guard = ClockGuard(last_mark(self.writer.call(ingest.read_state, CLOCK_MARK)))
         self.retention = Retention(self.writer, self.latest, self.guard, settings.retention)
 
+        self.telemetry = Telemetry(
+            started=self._started,
+            pipe=self.pipe,
+            latest=self.latest,
+            watchdog=self.watchdog,
+            supervisor=self.supervisor,
+            scheduler=self.scheduler,
+            engine=self.engine,
+            rule_loop=self.rule_loop,
+            dispatcher=self.dispatcher,
+            database=self.database,
+            writer=self.writer,
+            retention=self.retention,
+        )
+        self.context = Context(self.telemetry.figures)
+
     def _start_collector(self, spec: CollectorSpec) -> None:
         self.scheduler.start(collector_class(spec.kind)(spec, self.context))
 
@@ -229,7 +244,7 @@ class Oculus:
             offer=self.pipe.offer,
             rules=lambda: self.engine.states(now()),
             not_ready=self._not_ready,
-            metrics=lambda: telemetry.metrics(self),
+            metrics=self.telemetry.metrics,
             stale_after=self._stale_after,
         )
 

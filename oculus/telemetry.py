@@ -5,15 +5,21 @@ from __future__ import annotations
 import os
 import resource
 import time
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from oculus import __version__
-from oculus.supervise import LATENESS_BOUNDS
+from oculus.collectors.scheduler import Scheduler
+from oculus.notify.dispatch import Dispatcher
+from oculus.pipe import Pipe
+from oculus.rules.engine import RuleEngine
+from oculus.rules.loop import RuleLoop
+from oculus.storage.database import Database
+from oculus.storage.latest import Latest
+from oculus.storage.retention import Retention
+from oculus.storage.writer import Writer
+from oculus.supervise import LATENESS_BOUNDS, Supervisor, Watchdog
 from oculus.web.exposition import Metric, counter, gauge, histogram
-
-if TYPE_CHECKING:
-    from oculus.app import Oculus
 
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
@@ -48,69 +54,86 @@ class Rates:
         return rates
 
 
-def figures(daemon: Oculus, rates: Rates) -> dict[str, float]:
-    """Return what `type: self` stores, by the name behind `oculus.`."""
-    growth = rates.per_second(rows=daemon.writer.rows, cpu=processor_seconds())
-    jobs = daemon.scheduler.jobs
-    return {
-        "samples.per_second": round(growth["rows"], 2),
-        "cpu.percent": round(100.0 * growth["cpu"], 2),
-        "memory.rss_mb": round(resident() / 1e6, 1),
-        "hub.lateness_ms": round(daemon.watchdog.quantile(0.99) * 1000.0, 3),
-        "queue.rows": float(len(daemon.pipe)),
-        "database.mb": round(daemon.database.size() / 1e6, 3),
-        "series": float(len(daemon.latest)),
-        "collectors.failing": float(sum(job.failing for job in jobs)),
-    }
+@dataclass(slots=True, kw_only=True)
+class Telemetry:
+    """Reads the counters of every part when it is asked; keeps none of its own."""
 
+    started: float  # monotonic
+    pipe: Pipe
+    latest: Latest
+    watchdog: Watchdog
+    supervisor: Supervisor
+    scheduler: Scheduler
+    engine: RuleEngine
+    rule_loop: RuleLoop
+    dispatcher: Dispatcher
+    database: Database
+    writer: Writer
+    retention: Retention
+    rates: Rates = field(default_factory=Rates)
 
-def metrics(daemon: Oculus) -> list[Metric]:
-    """Return what `/metrics` exposes."""
-    pipe, writer, jobs = daemon.pipe, daemon.writer, daemon.scheduler.jobs
-    states = [rule.state for rule in daemon.engine.rules]
-    dropped = (("queue_full", pipe.dropped), ("refused_by_database", writer.lost))
-    return [
-        gauge("oculus_build_info", "Version of the program.", 1, version=__version__),
-        counter("oculus_samples_written_total", "Samples committed to the database.", writer.rows),
-        counter("oculus_commits_total", "Transactions committed.", writer.commits),
-        counter("oculus_commit_seconds_total", "Time spent in commits.", writer.seconds),
-        Metric(
-            "oculus_samples_dropped_total",
-            "counter",
-            "Samples lost, by reason.",
-            [("", {"reason": reason}, count) for reason, count in dropped],
-        ),
-        counter("oculus_samples_refused_total", "Pushed samples answered with 503.", pipe.refused),
-        counter("oculus_events_dropped_total", "Events lost.", pipe.dropped_events),
-        gauge("oculus_queue_samples", "Samples that wait to be written.", len(pipe) + writer.waiting),
-        gauge("oculus_queue_capacity", "Samples that may wait.", pipe.max_rows),
-        gauge("oculus_queue_high_water", "Most samples that ever waited.", pipe.high_water),
-        gauge("oculus_series", "Series with a last value.", len(daemon.latest)),
-        gauge("oculus_collectors", "Collectors that are run.", len(jobs)),
-        gauge("oculus_collectors_failing", "Collectors whose last run failed.", sum(j.failing for j in jobs)),
-        counter("oculus_runs_total", "Runs of collectors.", sum(job.runs for job in jobs)),
-        counter("oculus_run_failures_total", "Runs that failed.", sum(job.failures for job in jobs)),
-        counter("oculus_ticks_skipped_total", "Ticks left out, the run before still going.",
-                sum(job.skipped for job in jobs)),
-        Metric(
-            "oculus_rules",
-            "gauge",
-            "Rules by state.",
-            [("", {"state": state}, states.count(state)) for state in ("inactive", "pending", "firing")],
-        ),
-        counter("oculus_rule_evaluations_total", "Evaluations of rules.", daemon.rule_loop.evaluations),
-        gauge("oculus_rule_pass_seconds", "Length of the last pass over rules.", daemon.rule_loop.seconds),
-        counter("oculus_notifications_total", "Transitions handed to channels.", daemon.dispatcher.sent),
-        counter("oculus_notifications_failed_total", "Channels that failed.", daemon.dispatcher.failed),
-        gauge("oculus_database_bytes", "Size of the database on disk.", daemon.database.size()),
-        counter("oculus_retention_deleted_total", "Samples deleted for age.", daemon.retention.deleted),
-        counter("oculus_worker_restarts_total", "Greenlets that died and were started again.",
-                sum(worker.restarts for worker in daemon.supervisor.workers)),
-        histogram("oculus_hub_lateness_seconds", "How late the hub wakes a greenlet.",
-                  LATENESS_BOUNDS, daemon.watchdog.counts, daemon.watchdog.total),
-        gauge("oculus_hub_lateness_p99_seconds", "99th percentile of the last minute.",
-              daemon.watchdog.quantile(0.99)),
-        gauge("oculus_uptime_seconds", "Time since the start.", time.monotonic() - daemon.started),
-        gauge("process_resident_memory_bytes", "Resident memory.", resident()),
-        counter("process_cpu_seconds_total", "Processor time, user and system.", processor_seconds()),
-    ]  # fmt: skip
+    def figures(self) -> dict[str, float]:
+        """Return what `type: self` stores, by the name behind `oculus.`."""
+        growth = self.rates.per_second(rows=self.writer.rows, cpu=processor_seconds())
+        jobs = self.scheduler.jobs
+        return {
+            "samples.per_second": round(growth["rows"], 2),
+            "cpu.percent": round(100.0 * growth["cpu"], 2),
+            "memory.rss_mb": round(resident() / 1e6, 1),
+            "hub.lateness_ms": round(self.watchdog.quantile(0.99) * 1000.0, 3),
+            "queue.rows": float(len(self.pipe)),
+            "database.mb": round(self.database.size() / 1e6, 3),
+            "series": float(len(self.latest)),
+            "collectors.failing": float(sum(job.failing for job in jobs)),
+        }
+
+    def metrics(self) -> list[Metric]:
+        """Return what `/metrics` exposes."""
+        pipe, writer, jobs = self.pipe, self.writer, self.scheduler.jobs
+        states = [rule.state for rule in self.engine.rules]
+        dropped = (("queue_full", pipe.dropped), ("refused_by_database", writer.lost))
+        return [
+            gauge("oculus_build_info", "Version of the program.", 1, version=__version__),
+            counter("oculus_samples_written_total", "Samples committed to the database.", writer.rows),
+            counter("oculus_commits_total", "Transactions committed.", writer.commits),
+            counter("oculus_commit_seconds_total", "Time spent in commits.", writer.seconds),
+            Metric(
+                "oculus_samples_dropped_total",
+                "counter",
+                "Samples lost, by reason.",
+                [("", {"reason": reason}, count) for reason, count in dropped],
+            ),
+            counter("oculus_samples_refused_total", "Pushed samples answered with 503.", pipe.refused),
+            counter("oculus_events_dropped_total", "Events lost.", pipe.dropped_events),
+            gauge("oculus_queue_samples", "Samples that wait to be written.", len(pipe) + writer.waiting),
+            gauge("oculus_queue_capacity", "Samples that may wait.", pipe.max_rows),
+            gauge("oculus_queue_high_water", "Most samples that ever waited.", pipe.high_water),
+            gauge("oculus_series", "Series with a last value.", len(self.latest)),
+            gauge("oculus_collectors", "Collectors that are run.", len(jobs)),
+            gauge("oculus_collectors_failing", "Collectors that fail.", sum(job.failing for job in jobs)),
+            counter("oculus_runs_total", "Runs of collectors.", sum(job.runs for job in jobs)),
+            counter("oculus_run_failures_total", "Runs that failed.", sum(job.failures for job in jobs)),
+            counter("oculus_ticks_skipped_total", "Ticks left out, the run before still going.",
+                    sum(job.skipped for job in jobs)),
+            Metric(
+                "oculus_rules",
+                "gauge",
+                "Rules by state.",
+                [("", {"state": state}, states.count(state)) for state in ("inactive", "pending", "firing")],
+            ),
+            counter("oculus_rule_evaluations_total", "Evaluations of rules.", self.rule_loop.evaluations),
+            gauge("oculus_rule_pass_seconds", "Length of the last pass over rules.", self.rule_loop.seconds),
+            counter("oculus_notifications_total", "Transitions handed to channels.", self.dispatcher.sent),
+            counter("oculus_notifications_failed_total", "Channels that failed.", self.dispatcher.failed),
+            gauge("oculus_database_bytes", "Size of the database on disk.", self.database.size()),
+            counter("oculus_retention_deleted_total", "Samples deleted for age.", self.retention.deleted),
+            counter("oculus_worker_restarts_total", "Greenlets that died and were started again.",
+                    sum(worker.restarts for worker in self.supervisor.workers)),
+            histogram("oculus_hub_lateness_seconds", "How late the hub wakes a greenlet.",
+                      LATENESS_BOUNDS, self.watchdog.counts, self.watchdog.total),
+            gauge("oculus_hub_lateness_p99_seconds", "99th percentile of the last minute.",
+                  self.watchdog.quantile(0.99)),
+            gauge("oculus_uptime_seconds", "Time since the start.", time.monotonic() - self.started),
+            gauge("process_resident_memory_bytes", "Resident memory.", resident()),
+            counter("process_cpu_seconds_total", "Processor time, user and system.", processor_seconds()),
+        ]  # fmt: skip

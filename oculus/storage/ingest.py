@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from typing import Literal
 
@@ -35,25 +36,29 @@ def next_event_id(connection: duckdb.DuckDBPyConnection) -> int:
 def write(connection: duckdb.DuckDBPyConnection, batch: Batch, first_event_id: int) -> None:
     """Write a batch in one transaction, durable once this returns; raises StorageError if none of it is."""
     try:
-        connection.execute("begin transaction")
-        try:
+        with _transaction(connection):
             for start in range(0, len(batch.samples), CHUNK):
                 connection.execute(_INSERT_SAMPLES, _columns(batch.samples[start : start + CHUNK]))
             for offset, event in enumerate(batch.events):
                 connection.execute(_INSERT_EVENT, _event_row(first_event_id + offset, event))
-            connection.execute("commit")
-        except BaseException:
-            _rollback(connection)
-            raise
-    except duckdb.Error as error:
-        raise translate(error) from error
     except (TypeError, ValueError, AttributeError) as error:  # a value that the tables have no place for
         raise StorageError(f"a sample or event cannot be stored: {error}") from error
 
 
-def _rollback(connection: duckdb.DuckDBPyConnection) -> None:
-    with suppress(duckdb.Error):  # a failed commit has ended the transaction itself
-        connection.execute("rollback")
+@contextmanager
+def _transaction(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
+    """Commit what the block writes, or nothing of it; raises StorageError for DuckDB's own errors."""
+    try:
+        connection.execute("begin transaction")
+        try:
+            yield
+            connection.execute("commit")
+        except BaseException:
+            with suppress(duckdb.Error):  # a failed commit has ended the transaction itself
+                connection.execute("rollback")
+            raise
+    except duckdb.Error as error:
+        raise translate(error) from error
 
 
 def _columns(samples: tuple[Sample, ...]) -> list[list[object]]:
@@ -86,17 +91,9 @@ def read_state(connection: duckdb.DuckDBPyConnection, key: str) -> str | None:
 
 def write_state(connection: duckdb.DuckDBPyConnection, key: str, value: str) -> None:
     """Remember `value` under `key`."""
-    try:
-        connection.execute("begin transaction")
-        try:
-            connection.execute("delete from oculus_state where key = $1", [key])
-            connection.execute("insert into oculus_state values ($1, $2)", [key, value])
-            connection.execute("commit")
-        except BaseException:
-            _rollback(connection)
-            raise
-    except duckdb.Error as error:
-        raise translate(error) from error
+    with _transaction(connection):
+        connection.execute("delete from oculus_state where key = $1", [key])
+        connection.execute("insert into oculus_state values ($1, $2)", [key, value])
 
 
 def delete_before(
@@ -107,8 +104,6 @@ def delete_before(
         "metrics": "delete from metrics where ts < make_timestamptz($1)",
         "events": "delete from events where ts < make_timestamptz($1)",
     }[table]
-    try:
+    with _transaction(connection):
         row = connection.execute(statement, [cutoff]).fetchone()
-    except duckdb.Error as error:
-        raise translate(error) from error
     return int(row[0]) if row else 0
