@@ -25,6 +25,7 @@ from oculus.collectors import collector_class
 from oculus.collectors.base import Context
 from oculus.collectors.scheduler import Scheduler
 from oculus.config.settings import CollectorSpec, ServerSettings, Settings
+from oculus.cooperate import slices
 from oculus.errors import ConfigError, OculusError, StartError
 from oculus.model import Batch, Event, EventType, Micros, Severity, Transition, symbols_of
 from oculus.notify import CHANNELS, channel
@@ -50,8 +51,6 @@ SWITCH_INTERVAL = 0.001  # seconds
 # A stop must be over within 5 s (the contract with init systems); these leave a margin.
 DRAIN = 3.0  # seconds that the writer has to commit what is queued
 REQUESTS = 0.3  # seconds that requests under way have to end
-
-CLOCK_CHECK = 5.0  # seconds between two looks for a step of the wall clock
 
 RESTORED = 3600 * SECOND  # how far back the sparklines reach after a start
 RESTORE_TIMEOUT = 120.0  # seconds: a full scan of a large history on a slow card
@@ -80,7 +79,7 @@ class Oculus:
         self.supervisor = Supervisor(self._died)
         self.dispatcher = Dispatcher({name: channel(name) for name in CHANNELS})
         self.engine = RuleEngine(settings.rules, self._last)
-        self.rule_loop = RuleLoop(self.engine, self._emit)
+        self.rule_loop = RuleLoop(self.engine, self._emit, self._checked_now)
         self.scheduler = Scheduler(self.supervisor, self.pipe.put, self._put_event)
 
     # -- life -----------------------------------------------------------------------------------------
@@ -106,9 +105,9 @@ class Oculus:
         self._writer = self.supervisor.spawn("writer", self.writer.run)
         self.supervisor.spawn("watchdog", self.watchdog.run)
         self.supervisor.spawn("rules", self.rule_loop.run)
-        self.supervisor.spawn("clock", self._watch_clock)
         self.web.start()
-        for spec in self.settings.collectors:
+        # In slices: with many collectors the first request need not wait for the last of them.
+        for spec in slices(self.settings.collectors):
             self._start_collector(spec)
         self.supervisor.spawn("restore", self._restore_latest)
         self.supervisor.spawn("retention", self._keep_retention)
@@ -147,7 +146,7 @@ class Oculus:
         """
         self.scheduler.stop()
         self.web.stop(REQUESTS)
-        self.supervisor.stop("retention", "restore", "clock", "rules", "watchdog")
+        self.supervisor.stop("retention", "restore", "rules", "watchdog")
         self.context.close()
         self._note("oculus", "system", "info", "Oculus is stopping")
         self.pipe.close()
@@ -190,7 +189,8 @@ class Oculus:
             self.scheduler.stop(*gone)
         for spec in new:
             self._start_collector(spec)
-        self.engine.load(settings.rules)
+        for transition in self.engine.replace(settings.rules, now()):
+            self._emit(transition)
         for warning in settings.warnings:
             logger.warning("{}", warning)
         kept = (self.settings.server, self.settings.database, self.settings.log)
@@ -250,15 +250,6 @@ class Oculus:
 
     # -- long-lived greenlets ---------------------------------------------------------------------------
 
-    def _watch_clock(self) -> None:
-        while True:
-            gevent.sleep(CLOCK_CHECK)
-            step = self.guard.check()
-            if step is not None:
-                self.engine.shift(step)
-                told = f"the wall clock was set {'forward' if step > 0 else 'back'} by {abs(step):.1f} s"
-                self._note("clock", "system", "warn", told, step=step)
-
     def _keep_retention(self) -> None:
         while True:
             self.retention.sweep()
@@ -282,6 +273,15 @@ class Oculus:
             self._note("storage", "error", "error", f"the database takes no samples, they are kept: {error}")
         else:
             self._note("storage", "system", "info", "the database takes samples again")
+
+    def _checked_now(self) -> Micros:
+        """Return the time of a pass over the rules; a step of the wall clock is no time that passed."""
+        step = self.guard.check()
+        if step is not None:
+            self.engine.shift(step)
+            told = f"the wall clock was set {'forward' if step > 0 else 'back'} by {abs(step):.1f} s"
+            self._note("clock", "system", "warn", told, step=step)
+        return now()
 
     def _emit(self, transition: Transition) -> None:
         self.pipe.put_event(transition.event())

@@ -42,6 +42,7 @@ MAX_HEAD = 64 * 1024  # bytes of status line and headers; servers commonly stop 
 MAX_BODY = 10 * 1024 * 1024  # bytes of a body that are read before the probe gives up
 _CHUNK = 64 * 1024  # bytes asked of the socket at once
 _URL_SIGNS = "/?#[]@!$&'()*+,;=%:~"  # what a URL may hold as it is (RFC 3986); the rest is quoted
+_UNPRINTABLE = re.compile(r"[\x00-\x20\x7f]")
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _DAY = 86_400.0  # seconds
@@ -95,7 +96,7 @@ def check_url(url: str) -> None:
     if parts.scheme not in _DEFAULT_PORTS or not parts.hostname:
         raise ValueError(f"{url!r} is not a URL (such as https://example.com/health)")
     _ = parts.port  # raises ValueError when it is no port number
-    if any(sign <= " " or sign == "\x7f" for sign in url):
+    if _UNPRINTABLE.search(url):
         raise ValueError(f"{url!r} holds a space or control character (write it as %20)")
 
 

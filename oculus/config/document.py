@@ -17,7 +17,8 @@ from typing import Any
 import yaml
 from yaml import nodes as yaml_nodes
 
-_VARIABLE = re.compile(r"\$(\$\{)|\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
+# `$${`, `${NAME}` or `${NAME:-default}`, and what looks like one but is none; `${{` is Jinja2 behind a `$`.
+_VARIABLE = re.compile(r"\$(\$\{)|\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}|\$\{(?!\{)")
 
 # Files that an included folder contributes.
 _SUFFIXES = (".yaml", ".yml", ".toml")
@@ -334,6 +335,9 @@ class _Reader:
     def _variable(self, match: re.Match[str], node: Node, path: str) -> str:
         if match[1]:  # `$${` is a literal `${`
             return match[1]
+        if match[2] is None:
+            self._mistakes.add(node, path, "has a malformed variable (${NAME}, or $${ for a literal ${)")
+            return match[0]
         value = self._environ.get(match[2])
         if match[3] is not None:
             return value or match[3]

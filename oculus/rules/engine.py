@@ -10,7 +10,7 @@ a firing one firing: silence is no recovery.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from oculus.clock import SECOND, iso
@@ -97,6 +97,21 @@ class RuleEngine:
             for symbol in rule.condition.symbols:
                 self._by_symbol.setdefault(symbol, []).append(rule)
 
+    def replace(self, rules: Iterable[RuleSettings], now: Micros) -> list[Transition]:
+        """Load other rules; return the end of each alert that fires by a rule that is not there any more."""
+        before = self._rules
+        self.load(rules)
+        ended = []
+        for name, rule in before.items():
+            kept = self._rules.get(name)
+            if kept is not None and kept.instances is rule.instances:
+                continue
+            for instance in rule.instances.values():
+                if instance.state == "firing":
+                    end = self._transition(rule, instance, "firing", "resolved", now, self._lookup(now))
+                    ended.append(replace(end, message="the rule was removed, or its condition changed"))
+        return ended
+
     def concerning(self, symbols: Iterable[str]) -> list[Rule]:
         """Return the rules that name any of these symbols."""
         found: dict[str, Rule] = {}
@@ -140,7 +155,7 @@ class RuleEngine:
             state=rule.state,
             health=rule.health,
             missing=rule.missing,
-            explain=lambda: rule.condition.explain(lambda symbol: self._fresh(symbol, now)),
+            explain=lambda: rule.condition.explain(self._lookup(now)),
             value=oldest.value if oldest else None,
             active_at=oldest.active_at if oldest else None,
             last_evaluation=rule.last_evaluation,
@@ -148,9 +163,7 @@ class RuleEngine:
         )
 
     def _evaluate(self, rule: Rule, now: Micros) -> list[Transition]:
-        def lookup(symbol: str) -> float | None:
-            return self._fresh(symbol, now)
-
+        lookup = self._lookup(now)
         holds = rule.condition.evaluate(lookup)
         rule.last_evaluation = now
         rule.evaluations += 1
@@ -169,13 +182,17 @@ class RuleEngine:
         steps = advance(rule.settings, instance, holds, now)
         return [self._transition(rule, instance, before, after, now, lookup) for before, after in steps]
 
+    def _lookup(self, now: Micros) -> expression.Lookup:
+        return lambda symbol: self._fresh(symbol, now)
+
     def _fresh(self, symbol: str, now: Micros) -> float | None:
         found = self._source(symbol)
         if found is None:
             return None
         ts, value, interval = found
         limit = max(STALE_AFTER, STALE_INTERVALS * int(interval * SECOND))
-        return value if now - ts <= limit else None
+        # A value from the future is none either: the clock was set back since.
+        return value if abs(now - ts) <= limit else None
 
     def _transition(
         self,

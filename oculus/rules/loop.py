@@ -5,27 +5,29 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 
-import gevent
 from gevent.event import Event as Signal
 
 from oculus.clock import now
-from oculus.model import Transition
+from oculus.cooperate import slices
+from oculus.model import Micros, Transition
 from oculus.rules.engine import Rule, RuleEngine
 
 TICK = 1.0  # seconds between evaluations of rules with a pending or firing instance
 SWEEP = 10.0  # seconds between evaluations of all rules: values go stale without a commit
-AT_ONCE = 200  # rules evaluated before other greenlets get their turn: about 2 ms
-
-# A timer, if a short one: after `gevent.sleep(0)` the hub would not look at timers and sockets each time.
-_PAUSE = 1e-6  # seconds
 
 
 class RuleLoop:
-    """Evaluates what concerns changed symbols, and hands each transition to `emit`."""
+    """Evaluates what concerns changed symbols, and hands each transition to `emit`.
 
-    def __init__(self, engine: RuleEngine, emit: Callable[[Transition], None]) -> None:
+    `time_now` gives the time of a pass; it is asked right before each, so that it may look at the clock.
+    """
+
+    def __init__(
+        self, engine: RuleEngine, emit: Callable[[Transition], None], time_now: Callable[[], Micros] = now
+    ) -> None:
         self._engine = engine
         self._emit = emit
+        self._now = time_now
         self._changed: set[str] = set()
         self._wake = Signal()
         self.evaluations = 0
@@ -57,11 +59,9 @@ class RuleLoop:
 
     def _evaluate(self, rules: list[Rule]) -> None:
         started = time.perf_counter()
-        moment = now()  # one time for the whole pass
-        for start in range(0, len(rules), AT_ONCE):
-            if start:
-                gevent.sleep(_PAUSE)
-            for transition in self._engine.evaluate(moment, rules[start : start + AT_ONCE]):
+        moment = self._now()  # one time for the whole pass
+        for rule in slices(rules):
+            for transition in self._engine.evaluate(moment, (rule,)):
                 self._emit(transition)
         self.evaluations += len(rules)
         self.seconds = time.perf_counter() - started

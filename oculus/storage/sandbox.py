@@ -63,13 +63,13 @@ def query(
             rows = cursor.fetchmany(max_rows + 1)
         finally:
             cursor.execute("rollback")
+        shown = [[jsonable(value) for value in row] for row in rows[:max_rows]]
     except duckdb.InterruptException:
         raise
     except duckdb.Error as error:
         raise QueryError(str(error)) from None
     except (TypeError, ValueError, OverflowError, RuntimeError) as error:
         raise QueryError(f"the result cannot be shown: {error}") from None
-    shown = [[jsonable(value) for value in row] for row in rows[:max_rows]]
     return Result(columns, shown, len(rows) > max_rows)
 
 

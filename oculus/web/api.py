@@ -13,11 +13,11 @@ from typing import Any
 from bottle import response
 
 from oculus.clock import SECOND, iso, now
+from oculus.cooperate import slices
 from oculus.model import ALERT_STATES, SEVERITIES, Micros, RuleState, Tags
 from oculus.storage import queries, sandbox
 from oculus.storage.latest import Series
 from oculus.web import exposition, inputs
-from oculus.web.cooperate import slices
 from oculus.web.problems import Problem, bad_request
 from oculus.web.services import Services
 

@@ -12,11 +12,11 @@ from itertools import groupby
 from bottle import response
 
 from oculus.clock import SECOND, iso, now
+from oculus.cooperate import slices
 from oculus.model import ALERT_STATES, SEVERITIES, Micros, RuleState
 from oculus.storage import queries
 from oculus.storage.latest import Series
 from oculus.web import figures, inputs
-from oculus.web.cooperate import slices
 from oculus.web.services import Services
 from oculus.web.templates import Templates
 

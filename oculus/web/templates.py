@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from oculus import __version__
 from oculus.clock import iso
+from oculus.cooperate import slices
 from oculus.web import figures
-from oculus.web.cooperate import slices
 
 if TYPE_CHECKING:
     import jinja2

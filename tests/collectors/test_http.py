@@ -396,7 +396,8 @@ def test_a_flood_leaves_the_hub_to_the_others() -> None:
         finally:
             server.kill()
     assert failure(samples)[0] == "transfer"
-    assert watchdog.quantile(0.5) < 0.2  # it takes a second, in which an unfriendly probe holds the hub
+    # It takes a second. A probe that does not let others run leaves the watchdog without a single look.
+    assert sum(watchdog.counts) >= 3
 
 
 # -- time limits, refused and reset connections -----------------------------------------------------------

@@ -422,6 +422,14 @@ def test_a_variable_that_is_not_set_is_a_mistake_with_its_place() -> None:
     ]
 
 
+@pytest.mark.parametrize("text", ["${A", "${}", "${A-b}", "${1}", "x ${A:b} y"])
+def test_a_malformed_variable_is_a_mistake(text: str) -> None:
+    """A misspelt variable must not become the password itself."""
+    assert document(f"server:\n  token: '{text}'\n", environ={"A": "one"})[1] == [
+        "c.yaml:2: server.token: has a malformed variable (${NAME}, or $${ for a literal ${)"
+    ]
+
+
 def test_keys_are_not_searched_for_variables() -> None:
     """A variable stands in values only."""
     assert plain(document("'${A}': 1", environ={"A": "x"})[0]) == {"${A}": "1"}

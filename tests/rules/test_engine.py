@@ -315,6 +315,32 @@ def test_a_reload_with_another_condition_starts_over() -> None:
     assert world.steps(40, load=11) == FIRE
 
 
+@pytest.mark.parametrize("rules", [[], [rule("load > 9")]])
+def test_a_firing_alert_ends_with_its_rule(rules: list[RuleSettings]) -> None:
+    """The history of a rule that was removed, or asks for something else, does not end at firing."""
+    world = World(rule())
+    world.steps(0, load=11)
+    (end,) = world.engine.replace(rules, at(5))
+    assert (end.rule, end.previous, end.state, end.ts) == ("r", "firing", "resolved", at(5))
+    assert "removed" in end.message
+
+
+def test_a_rule_that_stays_ends_no_alert() -> None:
+    """A reload that changes other things is silent."""
+    world = World(rule())
+    world.steps(0, load=11)
+    assert world.engine.replace([rule(severity="critical")], at(5)) == []
+    assert world.state == "firing"
+
+
+def test_a_value_from_the_future_is_not_fresh() -> None:
+    """After the clock was set back, a series that ended cannot pass for alive until that time comes."""
+    world = World(rule())
+    world.set(301, "load", 11)
+    assert world.evaluate(0) == []
+    assert world.steps(1) == ["inactive→firing"]
+
+
 @pytest.mark.parametrize(
     ("longer", "second", "steps", "state"),
     [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any
 
 import duckdb
@@ -130,13 +131,25 @@ def test_interrupts_at_any_moment_leave_the_thread_usable(readers: Making) -> No
     """However unluckily the limit falls (parsing, running, rolling back), the next query works."""
     made = readers(threads=1)
     for step in range(40):
-        try:
+        with suppress(QueryTimeout):
             made.run(
                 sandbox.query, "select sum(a.range) from range(1000) a, range(300) b", timeout=step / 2000
             )
-        except QueryTimeout:
-            pass
         assert made.run(sandbox.query, "select count(*) from metrics").rows == [[1]]
+
+
+def test_an_interrupt_between_two_steps_is_repeated(readers: Making) -> None:
+    """Work that is not in a query at the moment of the interrupt is ended in its next one."""
+    made = readers(threads=1)
+
+    def two_steps(cursor: duckdb.DuckDBPyConnection) -> None:
+        block(0.3)
+        cursor.execute(ENDLESS).fetchall()
+
+    started = time.monotonic()
+    with pytest.raises(QueryTimeout):
+        made.run(two_steps, timeout=0.1)
+    assert time.monotonic() - started < 5.0
 
 
 def test_the_limit_counts_from_when_a_thread_is_free(readers: Making) -> None:
@@ -191,7 +204,12 @@ def test_closing_waits_for_queries(readers: Making) -> None:
     """Nothing reads any more when the file is closed."""
     made = readers()
     done: list[int] = []
-    greenlet = gevent.spawn(made.run, lambda cursor: block(0.2) or done.append(1))
+
+    def work(cursor: object) -> None:
+        block(0.2)
+        done.append(1)
+
+    greenlet = gevent.spawn(made.run, work)
     gevent.sleep(0.02)
     made.close()
     assert done == [1]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 
@@ -194,7 +194,7 @@ def test_a_short_time_off_is_believed(host: Host) -> None:
 
 
 def test_a_long_time_off_is_believed_after_a_day(host: Host) -> None:
-    """After a month off nothing goes at first; when the clock has run a day without a jump, all that is due."""
+    """After a month off nothing goes at first; all that is due goes once the clock has run for a day."""
     host.start().sweep()
     host.clock.monotonic = 5.0
     host.clock.set_by(30 * 86_400)
@@ -237,6 +237,3 @@ def test_a_pass_that_fails_is_made_up_for(host: Host) -> None:
     retention.sweep()
     assert retention.deleted == 3
     assert len(host.latest) == 7
-
-
-Starting = Callable[[], Retention]

@@ -24,7 +24,8 @@ def columns(path: Path) -> dict[str, list[tuple[str, str]]]:
     """Return the names and types of each table's columns."""
     connection = duckdb.connect(str(path), read_only=True)
     rows = connection.execute(
-        "select table_name, column_name, data_type from duckdb_columns() where not internal order by table_name, column_index"
+        """select table_name, column_name, data_type from duckdb_columns() where not internal
+        order by table_name, column_index"""
     ).fetchall()
     connection.close()
     found: dict[str, list[tuple[str, str]]] = {}

@@ -1,4 +1,4 @@
-"""`Storage` for scripts: in a plain process and in one with gevent's patches, and without a word on stderr."""
+"""`Storage` for scripts: in a plain process and in one with gevent's patches, and nothing on stderr."""
 
 from __future__ import annotations
 
@@ -24,7 +24,8 @@ with Storage(sys.argv[1]) as store:
         [Event(7, "script", "system", "info", "hello")],
     )
     store.write([Sample("custom.moon", 0.43)])
-    print(json.dumps(store.query("select symbol, count(*), max(value) from metrics group by 1 order by 1").rows))
+    result = store.query("select symbol, count(*), max(value) from metrics group by 1 order by 1")
+    print(json.dumps(result.rows))
     print(store.query("select message from events where id = $id", {"id": 1}).rows[0][0])
 """
 

@@ -29,17 +29,20 @@ class Bench:
         self.commits: list[Batch] = []
         self.states: list[str] = []
         self.deaths: list[str] = []
-        self.on_commit: Callable[[Batch], None] = self.commits.append
+        self.listen: Callable[[Batch], None] = self.commits.append
         settings: dict[str, Any] = {"batch": 100, "flush": 0.01} | options
         self.writer = Writer(
             database,
             self.pipe,
-            on_commit=lambda batch: self.on_commit(batch),
+            on_commit=self._committed,
             on_state=self.states.append,
             **settings,
         )
         self.supervisor = Supervisor(self._died, sleep=lambda _: gevent.sleep(0))
         self.worker: Worker | None = None
+
+    def _committed(self, batch: Batch) -> None:
+        self.listen(batch)
 
     def _died(self, worker: Worker, trace: str) -> None:
         self.deaths.append(worker.last_error)
@@ -136,7 +139,7 @@ def test_the_listener_sees_what_is_committed(bench: Benches) -> None:
     """When it is called, the rows are in the database."""
     made = bench()
     seen: list[int] = []
-    made.on_commit = lambda batch: seen.append(len(made.numbers()))
+    made.listen = lambda batch: seen.append(len(made.numbers()))
     made.start()
     made.pipe.put(run(3))
     made.finish()
@@ -223,7 +226,7 @@ def test_a_listener_that_fails_does_not_double_the_batch(bench: Benches) -> None
             raise RuntimeError("listener")
         made.commits.append(batch)
 
-    made.on_commit = listen
+    made.listen = listen
     made.start()
     for start in range(4):
         made.pipe.put(run(1, start))

@@ -9,7 +9,7 @@ import gevent
 import pytest
 from gevent import socket
 
-from oculus.web.cooperate import SLICE, slices
+from oculus.cooperate import SLICE, slices
 from tests.support.servers import TcpServer
 
 STEP = SLICE / 4
