@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import datetime
 import decimal
+import json
 import math
 import re
 import uuid
@@ -24,6 +25,7 @@ from oculus.errors import QueryError
 from oculus.model import Micros
 
 MAX_ROWS = 1_000
+MAX_BYTES = 8 * 1024 * 1024  # of a result as JSON: a thousand rows have no natural size
 MAX_SQL = 100_000  # characters of a statement: more is no query that a person wrote
 
 # EXPLAIN takes any statement and, with ANALYZE, runs it: the one behind it must read as well.
@@ -60,17 +62,34 @@ def query(
         try:
             cursor.execute(statement, _parameters(params))
             columns = [(str(name), str(kind)) for name, kind, *_ in cursor.description or []]
-            rows = cursor.fetchmany(max_rows + 1)
+            rows, truncated = _fetch(cursor, max_rows)
         finally:
             cursor.execute("rollback")
-        shown = [[jsonable(value) for value in row] for row in rows[:max_rows]]
     except duckdb.InterruptException:
         raise
     except duckdb.Error as error:
         raise QueryError(str(error)) from None
     except (TypeError, ValueError, OverflowError, RuntimeError) as error:
         raise QueryError(f"the result cannot be shown: {error}") from None
-    return Result(columns, shown, len(rows) > max_rows)
+    return Result(columns, rows, truncated)
+
+
+def _fetch(cursor: duckdb.DuckDBPyConnection, max_rows: int) -> tuple[list[list[Any]], bool]:
+    """Return at most `max_rows` rows and MAX_BYTES, and whether more were there.
+
+    Row by row: what is left behind is never made into Python objects.
+    """
+    rows: list[list[Any]] = []
+    size = 0
+    while (row := cursor.fetchone()) is not None:
+        shown = [jsonable(value) for value in row]
+        size += len(json.dumps(shown))
+        if len(rows) == max_rows or size > MAX_BYTES:
+            if not rows:
+                raise QueryError(f"the first row alone is larger than {MAX_BYTES // 1024 // 1024} MB")
+            return rows, True
+        rows.append(shown)
+    return rows, False
 
 
 def _statement(cursor: duckdb.DuckDBPyConnection, sql: str) -> duckdb.Statement:

@@ -58,7 +58,9 @@ def exposed(port: int) -> dict[str, float]:
     return {name: float(value) for name, value in pairs}
 
 
-def start_daemon(folder: Path, config: str, program: Sequence[str]) -> tuple[subprocess.Popen[bytes], int, float]:
+def start_daemon(
+    folder: Path, config: str, program: Sequence[str]
+) -> tuple[subprocess.Popen[bytes], int, float]:
     """Start a daemon; return it, its port, and the seconds from exec to a ready /readyz."""
     import socket
 
@@ -93,7 +95,9 @@ def deviations(arrivals: dict[str, list[float]], interval: float) -> list[float]
 
 def main() -> None:
     """Run the load and print the figures as JSON."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--targets", type=int, default=200)
     parser.add_argument("--interval", type=float, default=1.0, help="seconds")
     parser.add_argument("--seconds", type=float, default=60.0)
