@@ -109,7 +109,6 @@ class Oculus:
         # In slices: with many collectors the first request need not wait for the last of them.
         for spec in slices(self.settings.collectors):
             self._start_collector(spec)
-        self.supervisor.spawn("restore", self._restore_latest)
         self.supervisor.spawn("retention", self._keep_retention)
         for warning in self.settings.warnings:
             logger.warning("{}", warning)
@@ -146,7 +145,7 @@ class Oculus:
         """
         self.scheduler.stop()
         self.web.stop(REQUESTS)
-        self.supervisor.stop("retention", "restore", "rules", "watchdog")
+        self.supervisor.stop("retention", "rules", "watchdog")
         self.context.close()
         self._note("oculus", "system", "info", "Oculus is stopping")
         self.pipe.close()
@@ -251,15 +250,16 @@ class Oculus:
     # -- long-lived greenlets ---------------------------------------------------------------------------
 
     def _keep_retention(self) -> None:
+        self.retention.sweep()
+        self._restore_latest()  # after the sweep: what it deleted must not come back
         while True:
-            self.retention.sweep()
             gevent.sleep(PERIOD)
+            self.retention.sweep()
 
     def _restore_latest(self) -> None:
         since = Micros(now() - RESTORED)
         for stored in self.readers.run(queries.series, since, timeout=RESTORE_TIMEOUT):
             self.latest.restore(stored.symbol, stored.ts, stored.tags, stored.history)
-        self.rule_loop.changed(series.symbol for series in self.latest)
 
     # -- what the stages call ---------------------------------------------------------------------------
 
@@ -289,9 +289,11 @@ class Oculus:
 
     def _last(self, symbol: str) -> tuple[Micros, float, float] | None:
         series = self.latest.get(symbol)
-        if series is None:
+        # What was restored is no evidence: an alert must not fire on what was true before the stop.
+        if series is None or series.taken is None:
             return None
-        return series.ts, series.value, self.scheduler.intervals.get(symbol, 0.0)
+        age = time.monotonic() - series.taken
+        return Micros(now() - int(age * SECOND)), series.value, self.scheduler.intervals.get(symbol, 0.0)
 
     def _stale_after(self, symbol: str) -> float:
         interval = self.scheduler.intervals.get(symbol)

@@ -59,7 +59,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="oculus",
         description="Watches numbers of every kind, stores every sample in DuckDB, and raises alerts.",
-        epilog="Without a command it runs; without --config it runs a small built-in configuration.",
+        epilog="Without a command it runs: oculus --config FILE [--db PATH] [--bind ADDR] [--port N]"
+        " [--log-level L] [--log-format text|json]. Without --config it runs a small built-in configuration.",
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"oculus {__version__}")
@@ -107,7 +108,7 @@ def _run(arguments: Arguments) -> int:
     try:
         settings = _settings(arguments)
     except ConfigError as error:
-        _complain(*error.mistakes)
+        print(*error.mistakes, sep="\n", file=sys.stderr)
         return USAGE
     try:
         return _serve(settings, lambda: _settings(arguments))
@@ -160,7 +161,10 @@ def _settings(arguments: Arguments) -> Settings:
         from oculus.config.builtin import DEMO
 
         port = 8080 if arguments.port is None else arguments.port
-        settings = loads(DEMO, "built-in configuration", words, {"PORT": str(port or 1)})
+        bind = arguments.bind or "127.0.0.1"
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(bind, bind)  # noqa: S104 - looked for, not bound
+        own = {"HOST": f"[{host}]" if ":" in host else host, "PORT": str(port or 1)}
+        settings = loads(DEMO, "built-in configuration", words, own)
     else:
         settings = load(arguments.config, words)
     server, database, log = settings.server, settings.database, settings.log
@@ -206,7 +210,7 @@ def _check(arguments: Arguments) -> int:
         for mistake in error.mistakes:
             print(mistake, file=sys.stderr)
         count = len(error.mistakes)
-        print(f"{path}: {count} mistake{'s' if count > 1 else ''}", file=sys.stderr)
+        print(f"{path}: {count} mistake{'s' if count > 1 else ''}")
         return USAGE
     for warning in settings.warnings:
         print(f"{warning} (warning)", file=sys.stderr)
@@ -219,6 +223,9 @@ def _init(arguments: Arguments) -> int:
 
     from oculus.config.builtin import STARTER
 
+    if arguments.file.endswith(".toml"):
+        _complain(f"{arguments.file}: what is written is YAML (name a file that ends in .yaml)")
+        return USAGE
     try:
         with Path(arguments.file).open("x", encoding="utf-8") as file:
             file.write(STARTER)

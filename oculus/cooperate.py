@@ -17,11 +17,16 @@ SLICE = 0.004  # seconds of work between two yields to the hub
 _PAUSE = 1e-6  # seconds
 
 
+def pause() -> None:
+    """Let every other greenlet that has something to do run first, timers and sockets included."""
+    gevent.sleep(_PAUSE)
+
+
 def slices(items: Iterable[_T]) -> Iterator[_T]:
     """Pass `items` through, and let other greenlets run whenever SLICE seconds have gone by."""
     until = time.perf_counter() + SLICE
     for item in items:
         yield item
         if time.perf_counter() > until:
-            gevent.sleep(_PAUSE)
+            pause()
             until = time.perf_counter() + SLICE

@@ -62,6 +62,11 @@ def refused(status: int, line: str) -> Ended:
     return Ended(status, "", f"oculus: {line}\n")
 
 
+def wrong(line: str) -> Ended:
+    """Return the end of a start whose configuration has one mistake: it stands alone, from its place on."""
+    return Ended(2, "", f"{line}\n")
+
+
 def tree() -> dict[str, bytes | None]:
     """Return the content of every file below the working directory, None for a folder."""
     return {str(path): path.read_bytes() if path.is_file() else None for path in Path().rglob("*")}
@@ -182,11 +187,11 @@ def test_check_tells_warnings_and_approves() -> None:
 
 
 def test_check_tells_every_mistake() -> None:
-    """Each mistake is a line that begins with its place, and the last line counts them."""
+    """Each mistake is a line that begins with its place, and standard output counts them."""
     text = "servr: {}\nserver: {port: x}\ncollectors: [{type: self, interval: 5}]\n"
     mistakes = mistakes_of(text)
     assert len(mistakes) == 3
-    assert oculus("check", "c.yaml") == Ended(2, "", "\n".join([*mistakes, "c.yaml: 3 mistakes\n"]))
+    assert oculus("check", "c.yaml") == Ended(2, "c.yaml: 3 mistakes\n", "\n".join([*mistakes, ""]))
 
 
 def test_check_reads_the_environment() -> None:
@@ -200,14 +205,13 @@ def test_check_refuses_what_run_would_refuse() -> None:
     """An open server without a token is told before the daemon is started."""
     Path("c.yaml").write_text("server: {bind: 0.0.0.0}\n")
     ended = oculus("check", "c.yaml")
-    assert (ended.status, ended.out) == (2, "")
+    assert (ended.status, ended.out) == (2, "c.yaml: 1 mistake\n")
     assert ended.err.startswith("server.bind: 0.0.0.0 lets other hosts connect, and no token is set")
-    assert ended.err.endswith("\nc.yaml: 1 mistake\n")
 
 
 def test_check_of_a_missing_file_is_a_mistake() -> None:
     """Without a name it looks for config.yaml."""
-    assert oculus("check") == Ended(2, "", "config.yaml: there is no such file\nconfig.yaml: 1 mistake\n")
+    assert oculus("check") == Ended(2, "config.yaml: 1 mistake\n", "config.yaml: there is no such file\n")
 
 
 # -- init ---------------------------------------------------------------------------------------------
@@ -280,14 +284,14 @@ def test_a_wrong_configuration_starts_nothing(text: str, line: str) -> None:
     """One line for the mistake, status 2, and no file is made."""
     Path("c.yaml").write_bytes(text.encode("latin-1"))
     before = tree()
-    assert oculus("--config", "c.yaml", "--port", "0") == refused(2, line)
+    assert oculus("--config", "c.yaml", "--port", "0") == wrong(line)
     assert tree() == before
 
 
 def test_a_missing_configuration_starts_nothing() -> None:
     """The daemon does not fall back to the built-in configuration."""
-    assert oculus("run", "--config", "none.yaml") == refused(2, "none.yaml: there is no such file")
-    assert oculus("--config", ".") == refused(2, ".: cannot be read: Is a directory")
+    assert oculus("run", "--config", "none.yaml") == wrong("none.yaml: there is no such file")
+    assert oculus("--config", ".") == wrong(".: cannot be read: Is a directory")
     assert tree() == {}
 
 
@@ -297,14 +301,14 @@ def test_the_command_line_cannot_open_the_server_without_a_token() -> None:
         "server.bind: 0.0.0.0 lets other hosts connect, and no token is set"
         " (set server.token, or server.insecure: true if that is meant)"
     )
-    assert oculus("--bind", "0.0.0.0", "--port", "0") == refused(2, line)
+    assert oculus("--bind", "0.0.0.0", "--port", "0") == wrong(line)
     assert tree() == {}
 
 
 def test_several_mistakes_are_several_lines() -> None:
     """Each is told with the program's name before it."""
     mistakes = mistakes_of("a: 1\nb: 2\n")
-    assert oculus("--config", "c.yaml") == Ended(2, "", "".join(f"oculus: {line}\n" for line in mistakes))
+    assert oculus("--config", "c.yaml") == Ended(2, "", "".join(f"{line}\n" for line in mistakes))
 
 
 # -- a start that this host does not allow: status 1 ----------------------------------------------------
@@ -494,8 +498,8 @@ def test_an_unreadable_configuration_is_told() -> None:
     """A file that may not be read is a mistake of the configuration."""
     Path("c.yaml").write_text("")
     Path("c.yaml").chmod(0)
-    assert oculus("--config", "c.yaml", prefix=AS_ANYBODY) == refused(
-        2, "c.yaml: cannot be read: Permission denied"
+    assert oculus("--config", "c.yaml", prefix=AS_ANYBODY) == wrong(
+        "c.yaml: cannot be read: Permission denied"
     )
 
 

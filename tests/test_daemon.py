@@ -478,7 +478,8 @@ def refusal(daemon: Daemon) -> tuple[int, list[str]]:
     """Return exit status and complaints of a daemon that ended by itself."""
     status = int(daemon.process.wait(timeout=20))
     assert "Traceback" not in daemon.log()
-    return status, [line for line in daemon.log().splitlines() if line.startswith("oculus: ")]
+    lines = daemon.log().splitlines()  # another daemon of the test may write there too
+    return status, [line for line in lines if line.startswith("oculus: ")] or lines
 
 
 def test_other_hosts_need_a_token(daemon: Start) -> None:

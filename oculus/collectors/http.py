@@ -14,6 +14,7 @@ import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import SplitResult, quote, urljoin, urlsplit
 
@@ -82,12 +83,19 @@ class ExpectSettings:
     status: StatusSet = setting(StatusSet.parse("200-299"), help="status codes that are right")
 
 
+def _check_file(path: str) -> None:
+    if path and not Path(path).is_file():
+        raise ValueError(f"there is no file {path!r}")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TlsSettings:
     """`tls:`: how the server's certificate is judged."""
 
     verify: bool = setting(True, help="whether the certificate must be valid and fit the host name")
-    ca_file: str = setting("", help="PEM file of the authorities to trust instead of the system's")
+    ca_file: str = setting(
+        "", help="PEM file of the authorities to trust instead of the system's", check=_check_file
+    )
 
 
 def check_url(url: str) -> None:
@@ -95,6 +103,8 @@ def check_url(url: str) -> None:
     parts = urlsplit(url)
     if parts.scheme not in _DEFAULT_PORTS or not parts.hostname:
         raise ValueError(f"{url!r} is not a URL (such as https://example.com/health)")
+    if parts.username is not None:
+        raise ValueError("the URL holds a user name or password, which this version cannot send")
     _ = parts.port  # raises ValueError when it is no port number
     if _UNPRINTABLE.search(url):
         raise ValueError(f"{url!r} holds a space or control character (write it as %20)")

@@ -216,45 +216,45 @@ def _rules(
             mistakes.add(node.value["sql"], f"{path}.sql", "SQL rules are not available in this version")
             continue
         rule = decode(node, RuleSettings, path, mistakes)
-        if rule is None:
-            continue
-        _expression(node.value["condition"], f"{path}.condition", vocabulary.check_condition, mistakes)
-        if rule.message:
-            _expression(node.value["message"], f"{path}.message", vocabulary.check_message, mistakes)
-        _rule_channels(node, path, rule, vocabulary, channels, mistakes)
-        first = taken.setdefault(rule.name, path)
-        if first != path:
-            mistakes.add(node, f"{path}.name", f'the name "{rule.name}" is taken by {first}')
-            continue
-        rules.append(rule)
+        # Looked at whatever else is wrong with the rule: all mistakes are told at once.
+        _expression(node, "condition", path, vocabulary.check_condition, mistakes)
+        _expression(node, "message", path, vocabulary.check_message, mistakes)
+        _rule_channels(node, path, vocabulary, channels, mistakes)
+        name = node.value.get("name")
+        if name is not None and isinstance(name.value, str):
+            first = taken.setdefault(name.value, path)
+            if first != path:
+                mistakes.add(node, f"{path}.name", f'the name "{name.value}" is taken by {first}')
+        if rule is not None:
+            rules.append(rule)
     return tuple(rules)
 
 
-def _expression(node: Node, path: str, check: Callable[[str], Any], mistakes: Mistakes) -> None:
-    assert isinstance(node.value, str)
+def _expression(rule: Node, key: str, path: str, check: Callable[[str], Any], mistakes: Mistakes) -> None:
+    assert isinstance(rule.value, dict)
+    node = rule.value.get(key)
+    if node is None or not isinstance(node.value, str) or node.broken:
+        return
     try:
         check(node.value)
     except ExpressionError as error:
-        mistakes.add(node, path, str(error))
+        mistakes.add(node, f"{path}.{key}", str(error))
 
 
 def _rule_channels(
-    node: Node,
-    path: str,
-    rule: RuleSettings,
-    vocabulary: Vocabulary,
-    channels: set[str],
-    mistakes: Mistakes,
+    rule: Node, path: str, vocabulary: Vocabulary, channels: set[str], mistakes: Mistakes
 ) -> None:
-    assert isinstance(node.value, dict)
-    channels_node = node.value.get("channels", node)
-    for index, name in enumerate(rule.channels):
-        at = channels_node.value[index] if isinstance(channels_node.value, list) else channels_node
+    assert isinstance(rule.value, dict)
+    listed = rule.value.get("channels")
+    if listed is None:
+        return
+    for index, node in enumerate(listed.value if isinstance(listed.value, list) else [listed]):
+        name = node.value
         here = f"{path}.channels[{index}]"
-        if name in channels:
+        if not isinstance(name, str) or node.broken or name in channels:
             continue
         if name in vocabulary.announced_channels:
-            mistakes.warn(at, here, f'the channel "{name}" is not configured; its alerts go to the log')
+            mistakes.warn(node, here, f'the channel "{name}" is not configured; its alerts go to the log')
         else:
             known = channels | vocabulary.announced_channels
-            mistakes.add(at, here, f'unknown channel "{name}"{did_you_mean(name, known)}')
+            mistakes.add(node, here, f'unknown channel "{name}"{did_you_mean(name, known)}')

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-# Needs no internet: the first screen shows this host and Oculus itself. `${PORT}` is the server's own.
+# Needs no internet: the first screen shows this host and Oculus itself, whose address is `${HOST}` and
+# `${PORT}`.
 DEMO = """\
 collectors:
   - {type: self, interval: 2s}
   - {type: network, probe: ping, name: localhost, target: 127.0.0.1, count: 1, interval: 2s}
-  - {type: network, probe: tcp, name: oculus, target: "127.0.0.1:${PORT}", interval: 2s}
-  - {type: network, probe: http, name: oculus, target: "http://127.0.0.1:${PORT}/healthz", interval: 2s}
+  - {type: network, probe: tcp, name: oculus, target: "${HOST}:${PORT}", interval: 2s}
+  - {type: network, probe: http, name: oculus, target: "http://${HOST}:${PORT}/healthz", interval: 2s}
 rules:
   - {name: oculus_slow, condition: "net.http.oculus.rtt > 250", for: 10s, severity: warn}
 """

@@ -155,6 +155,7 @@ def _dataclass(
         mistakes.add(node, path, f"is {node.kind} (a mapping of settings)")
         return _WRONG
     before = len(mistakes.errors)
+    wrong = False
     known = _plan(cls)
     found: dict[str, Any] = {}
     for key, child in node.value.items():
@@ -172,6 +173,7 @@ def _dataclass(
             continue
         value = decoder(child, here, mistakes)
         if value is _WRONG:
+            wrong = True
             continue
         check = field.metadata.get("check")
         if check is not None:
@@ -185,7 +187,7 @@ def _dataclass(
         required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
         if required and key not in node.value:
             mistakes.add(node, f"{path}.{key}" if path else key, f"is missing ({field.metadata['help']})")
-    if len(mistakes.errors) > before:
+    if wrong or len(mistakes.errors) > before:
         return _WRONG
     try:
         return cls(**found)
@@ -223,6 +225,8 @@ def _decoder(hint: Any) -> _Decoder:
 
 def _scalar(parse: Callable[[str], Any]) -> _Decoder:
     def decode_scalar(node: Node, path: str, mistakes: Mistakes) -> Any:
+        if node.broken:
+            return _WRONG
         if not isinstance(node.value, str):
             mistakes.add(node, path, f"is {node.kind} (a single value)")
             return _WRONG
@@ -239,6 +243,8 @@ def _choice(allowed: tuple[Any, ...]) -> _Decoder:
     by_text = {str(value): value for value in allowed}
 
     def decode_choice(node: Node, path: str, mistakes: Mistakes) -> Any:
+        if node.broken:
+            return _WRONG
         if isinstance(node.value, str) and node.value in by_text:
             return by_text[node.value]
         mistakes.add(node, path, f"is {node.kind} (one of: {', '.join(by_text)})")

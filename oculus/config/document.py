@@ -18,7 +18,7 @@ import yaml
 from yaml import nodes as yaml_nodes
 
 # `$${`, `${NAME}` or `${NAME:-default}`, and what looks like one but is none; `${{` is Jinja2 behind a `$`.
-_VARIABLE = re.compile(r"\$(\$\{)|\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}|\$\{(?!\{)")
+_VARIABLE = re.compile(r"\$(\$\{)|\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-((?:(?!\$\{)[^}])*))?\}|\$\{(?!\{)")
 
 # Files that an included folder contributes.
 _SUFFIXES = (".yaml", ".yml", ".toml")
@@ -52,6 +52,7 @@ class Node:
     value: dict[str, Node] | list[Node] | str | None
     plain: bool = True
     key_lines: dict[str, int] = field(default_factory=dict)
+    broken: bool = False  # holds a variable that could not be replaced, which was told already
 
     @property
     def kind(self) -> str:
@@ -337,12 +338,14 @@ class _Reader:
             return match[1]
         if match[2] is None:
             self._mistakes.add(node, path, "has a malformed variable (${NAME}, or $${ for a literal ${)")
+            node.broken = True
             return match[0]
         value = self._environ.get(match[2])
         if match[3] is not None:
             return value or match[3]
         if value is None:
             name = match[2]
+            node.broken = True
             self._mistakes.add(
                 node, path, f"the environment variable {name} is not set (set it, or ${{{name}:-default}})"
             )

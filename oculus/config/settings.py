@@ -99,7 +99,9 @@ class LogSettings:
     level: Literal["debug", "info", "warning", "error"] = setting("info", help="least level that is shown")
     format: Literal["text", "json"] = setting("text", help="lines for people or for programs")
     file: str = setting("", help="also log to this file, a new one each day", check=_check_log_file)
-    keep: Seconds = setting(Seconds(7 * 86_400.0), help="how long the files of past days are kept")
+    keep: Seconds = setting(
+        Seconds(7 * 86_400.0), help="how long the files of past days are kept", check=_duration
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

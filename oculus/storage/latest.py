@@ -6,6 +6,7 @@ writer has just committed.
 
 from __future__ import annotations
 
+import time
 from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
@@ -14,15 +15,19 @@ from oculus.model import Micros, Sample, Tags, category_of, unit_of
 
 HISTORY = 40  # values kept per series: what a sparkline shows
 
-# A sample stamped further ahead than this came from a clock that was wrong; it must not stay the latest
-# until that time comes.
-_AHEAD = 60 * SECOND
+# A sample stamped further ahead than this came from a clock that was wrong, or set back since; it must not
+# stay the latest until that time comes.
+_AHEAD = 1 * SECOND
 
 
 class Series:
-    """One series: its last sample, the value before it, and its recent values."""
+    """One series: its last sample, the value before it, and its recent values.
 
-    __slots__ = ("category", "history", "previous", "symbol", "tags", "ts", "unit", "value")
+    `taken` is when the last sample was taken on the monotonic clock (seconds), None for a sample that was
+    restored from the store: ages by it are right whatever happens to the wall clock.
+    """
+
+    __slots__ = ("category", "history", "previous", "symbol", "tags", "taken", "ts", "unit", "value")
 
     def __init__(self, symbol: str, ts: Micros, value: float, tags: Mapping[str, str]) -> None:
         self.symbol = symbol
@@ -31,6 +36,7 @@ class Series:
         self.ts = ts
         self.value = value
         self.previous: float | None = None
+        self.taken: float | None = None
         self.tags = frozen(tags)
         self.history = array("d", (value,))
 
@@ -63,17 +69,22 @@ class Latest:
 
     def update(self, samples: Iterable[Sample], now: Micros) -> None:
         """Take committed samples in; older ones than a series' last (late arrivals) leave it as it is."""
+        monotonic = time.monotonic()
         for sample in samples:
             assert sample.ts is not None
+            taken = monotonic - (now - sample.ts) / SECOND
             series = self._series.get(sample.symbol)
             if series is None:
-                self._add(Series(sample.symbol, sample.ts, sample.value, sample.tags))
+                series = Series(sample.symbol, sample.ts, sample.value, sample.tags)
+                series.taken = taken
+                self._add(series)
                 continue
             if sample.ts < series.ts and series.ts <= now + _AHEAD:
                 continue
             series.previous = series.value
             series.value = sample.value
             series.ts = sample.ts
+            series.taken = taken
             series.tags = frozen(sample.tags)
             history = series.history
             history.append(sample.value)

@@ -28,6 +28,12 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
 
 VERSION = len(MIGRATIONS)
 
+_NEEDED = {
+    "metrics": "ts category symbol value tags",
+    "events": "id ts source type severity message payload",
+    "oculus_state": "key value",
+}
+
 
 def migrate(connection: duckdb.DuckDBPyConnection, path: str) -> None:
     """Bring the tables to this program's version; raises StartError for a file that is newer or not ours."""
@@ -55,6 +61,21 @@ def migrate(connection: duckdb.DuckDBPyConnection, path: str) -> None:
         except BaseException:
             connection.execute("rollback")
             raise
+    _check(connection, path)
+
+
+def _check(connection: duckdb.DuckDBPyConnection, path: str) -> None:
+    """Raise StartError when a table that the program needs is not as it made it."""
+    rows = connection.execute(
+        "select table_name, column_name from duckdb_columns() where schema_name = 'main'"
+    ).fetchall()
+    for table, columns in _NEEDED.items():
+        missing = set(columns.split()) - {column for name, column in rows if name == table}
+        if missing:
+            raise StartError(
+                f"{path}: the table {table} lacks {', '.join(sorted(missing))}"
+                " (something else changed it; restore a copy, or name another file)"
+            )
 
 
 def _version(connection: duckdb.DuckDBPyConnection) -> int:

@@ -45,7 +45,8 @@ class Writer:
     ) -> None:
         self._database = database
         self._pipe = pipe
-        self._batch = batch
+        # A full pipe must be drained, even if it never holds a whole batch.
+        self._batch = min(batch, pipe.max_rows // 2)
         self._flush = flush
         self._on_commit = on_commit
         self._on_state = on_state

@@ -198,8 +198,8 @@ class Pages:
         rules = services.rules()
         rows = [row for panel in panels for row in panel.rows]
         return MetricsContext(
-            up=sum(row.state == "up" for row in rows),
-            down=sum(row.state == "down" for row in rows),
+            up=sum(row.state == "up" and not row.stale for row in rows),
+            down=sum(row.state == "down" and not row.stale for row in rows),
             series=len(services.latest),
             firing=[rule for rule in rules if rule.state == "firing"],
             pending=[rule for rule in rules if rule.state == "pending"],

@@ -15,6 +15,7 @@ from gevent.pywsgi import WSGIHandler, WSGIServer
 from loguru import logger
 
 from oculus import assets
+from oculus.cooperate import pause
 from oculus.errors import OculusError
 from oculus.web import api, auth, inputs
 from oculus.web.pages import ErrorContext, Pages
@@ -167,6 +168,8 @@ class Answers:
         headers = {}
         if problem.retry_after is not None:
             headers["Retry-After"] = str(problem.retry_after)
+        if problem.status == 429:
+            headers["Connection"] = "close"
         if _wants_page():
             body = self._templates.page("error", ErrorContext(problem.status, problem.message))
             return HTTPResponse(body, problem.status, headers | {"Content-Type": "text/html; charset=utf-8"})
@@ -217,6 +220,15 @@ class _Handler(WSGIHandler):
     def __init__(self, sock: Any, address: Any, server: Any) -> None:
         sock.settimeout(IDLE)
         super().__init__(sock, address, server)
+
+    def handle_one_request(self) -> Any:
+        """Serve one request, and let others have their turn before it.
+
+        Requests that a client sends ahead are in the buffer already: nothing else would make this
+        greenlet wait, and one client could hold the hub.
+        """
+        pause()
+        return super().handle_one_request()
 
     def log_request(self) -> None:
         """Requests are counted, not logged."""

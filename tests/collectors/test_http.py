@@ -214,7 +214,7 @@ def test_credentials_of_a_url_are_not_sent_as_host(tcp_server: TcpServers) -> No
 
 @pytest.mark.parametrize(
     "url",
-    ["https://example.com", "http://[::1]:8080/x?y#z", "http://user@host:1/", "HTTP://EXAMPLE.COM/%20"],
+    ["https://example.com", "http://[::1]:8080/x?y#z", "http://host:1/", "HTTP://EXAMPLE.COM/%20"],
 )
 def test_urls_that_can_be_fetched_are_taken(url: str) -> None:
     """Both schemes, ports, IPv6 addresses, queries."""
@@ -226,6 +226,7 @@ def test_urls_that_can_be_fetched_are_taken(url: str) -> None:
     [
         "example.com", "ftp://example.com", "http://", "http:///path", "https://:443/", "http://host:port/",
         "http://host:99999/", "http://a b/", "http://host/a b", "http://host/\n", "http://host/\x7f",
+        "http://user@host/", "http://user:secret@host/",
         "http://[::1", "", "javascript:alert(1)",
     ],
 )  # fmt: skip

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import time
+
+import pytest
+
 from oculus.clock import SECOND
 from oculus.model import Micros, Sample, Tags
 from oculus.storage.latest import HISTORY, Latest, Series
@@ -56,7 +60,7 @@ def test_series_come_by_name() -> None:
 def test_a_late_sample_changes_nothing() -> None:
     """What arrives after a newer one (a push with an old time) is in the store only."""
     latest = Latest()
-    latest.update([at(0, 1.0), at(10, 2.0), at(5, 99.0)], NOW)
+    latest.update([at(0, 1.0), at(10, 2.0), at(5, 99.0)], Micros(NOW + 10 * SECOND))
     series = of(latest)
     assert (series.value, series.previous, series.ts) == (2.0, 1.0, NOW + 10 * SECOND)
     assert list(series.history) == [1.0, 2.0]
@@ -79,12 +83,27 @@ def test_a_stamp_from_a_wrong_clock_does_not_stay() -> None:
     assert of(latest).value == 2.0
 
 
-def test_a_clock_that_is_a_little_ahead_is_borne() -> None:
-    """Within a minute, times decide: two hosts' clocks differ."""
+@pytest.mark.parametrize("back", [2, 50, 3600])
+def test_a_clock_that_was_set_back_hides_nothing(back: float) -> None:
+    """The next sample counts at once, however small the step: an outage may be in it."""
     latest = Latest()
-    latest.update([at(59, 1.0)], NOW)
-    latest.update([at(0, 2.0)], NOW)
-    assert of(latest).value == 1.0
+    latest.update([at(back, 1.0)], Micros(NOW + int(back * SECOND)))
+    latest.update([at(0, 0.0)], NOW)
+    assert of(latest).value == 0.0
+
+
+def test_ages_go_by_the_monotonic_clock() -> None:
+    """A sample's age is known whatever the wall clock does later; what was restored has none."""
+    latest = Latest()
+    before = time.monotonic()
+    latest.update([at(-30, 1.0)], NOW)
+    taken = of(latest).taken
+    assert taken is not None
+    assert before - 30 <= taken <= time.monotonic() - 30
+    latest.restore("custom.old", NOW, {}, [1.0])
+    old = latest.get("custom.old")
+    assert old is not None
+    assert old.taken is None
 
 
 def test_the_history_is_bounded() -> None:

@@ -404,3 +404,32 @@ def test_a_silent_client_is_let_go(new_site: Callable[..., Site], monkeypatch: p
     with socket.create_connection(("127.0.0.1", site.port), timeout=10) as sock:
         sock.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n")
         assert not sock.recv(65536).startswith(b"HTTP/1.1 2")
+
+
+def test_requests_sent_ahead_hold_nobody_up(open_site: Site) -> None:
+    """A client that pipelines static files, which no rate limits, leaves the hub to others in between."""
+    turns = 0
+
+    def count() -> None:
+        nonlocal turns
+        while True:
+            gevent.sleep(0.001)
+            turns += 1
+
+    counter = gevent.spawn(count)
+    request = b"GET /static/js/oculus.js HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    last = b"GET /static/js/oculus.js HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+    try:
+        answers = open_site.raw(request * 199 + last)
+    finally:
+        counter.kill()
+    assert answers.count(b"HTTP/1.1 200 OK") == 200
+    assert turns >= 20
+
+
+def test_a_client_over_the_limit_is_disconnected(open_site: Site) -> None:
+    """Its further requests need a new connection each, so that a flood costs the sender too."""
+    request = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    answers = open_site.raw(request * 100)
+    assert answers.count(b" 429 ") == 1
+    assert answers.count(b" 200 OK") < 60
