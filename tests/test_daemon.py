@@ -20,6 +20,7 @@ from gevent import socket
 from oculus.clock import SECOND, iso, now, parse_iso
 from oculus.model import Micros
 from tests.support import exposition
+from tests.support.configs import SEED
 from tests.support.daemon import ROOT, Daemon
 from tests.support.html import Element, parse
 from tests.support.servers import HttpServer, TcpServer, free_port, wait_for
@@ -133,28 +134,6 @@ def test_a_target_that_dies_raises_an_alert_that_resolves_when_it_returns(
     assert [step["state"] for step in history] == ["resolved", "firing", "pending"]
     assert oculus.stop() == 0
     assert "Traceback" not in oculus.log()
-
-
-# The example of the project's original document; it must run unchanged.
-SEED = """\
-# Example: config.yaml
-collectors:
-  - type: network
-    probe: ping
-    target: 8.8.8.8
-    interval: 30s
-
-  - type: crypto
-    asset: btc_usd
-    source: coingecko
-    interval: 60s
-
-rules:
-  - name: btc_price_alert
-    condition: "crypto.price.btc_usd > 100000"
-    severity: info
-    channels: [telegram, log]
-"""
 
 
 def test_the_original_example_runs_with_two_warnings(daemon: Start) -> None:

@@ -30,7 +30,7 @@ from oculus.supervise import Watchdog
 from tests.support import probes
 from tests.support.certificates import authority, der, in_days, server_context
 from tests.support.probes import answer, failure, forever, in_turn, ok, values
-from tests.support.servers import HttpServer, TcpServer, free_port
+from tests.support.servers import HttpServer, TcpServer, free_port, full_port
 
 _T = TypeVar("_T")
 
@@ -435,20 +435,8 @@ def test_a_handshake_that_hangs_runs_into_the_time_limit(tcp_server: TcpServers)
 
 def test_a_connection_that_is_not_accepted_runs_into_the_time_limit() -> None:
     """A port that drops packets (a full backlog) fails in connect."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        listener.listen(0)
-        address = listener.getsockname()
-        fillers = [socket.socket() for _ in range(8)]
-        try:
-            for filler in fillers:
-                filler.setblocking(False)
-                filler.connect_ex(address)
-            gevent.sleep(0.1)
-            samples = fetch(f"http://127.0.0.1:{address[1]}/", timeout=0.3)
-        finally:
-            for filler in fillers:
-                filler.close()
+    with full_port() as port:
+        samples = fetch(f"http://127.0.0.1:{port}/", timeout=0.3)
     assert failure(samples) == ("connect", "timed out after 0.3 s")
     assert set(samples) == {"dns", "up"}
 

@@ -6,13 +6,12 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from gevent import socket
 
 from oculus.collectors.tcp import TcpSettings
 from oculus.model import Sample
 from tests.support import probes
 from tests.support.probes import failure, values
-from tests.support.servers import TcpServer, free_port
+from tests.support.servers import TcpServer, free_port, full_port
 
 TcpServers = Callable[..., TcpServer]
 
@@ -61,19 +60,8 @@ def test_a_name_without_an_address_is_down() -> None:
 
 def test_packets_that_are_dropped_run_into_the_time_limit() -> None:
     """A full backlog drops packets, as a firewall does."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        listener.listen(0)
-        address = listener.getsockname()
-        fillers = [socket.socket() for _ in range(8)]
-        try:
-            for filler in fillers:
-                filler.setblocking(False)
-                filler.connect_ex(address)
-            samples = check(f"127.0.0.1:{address[1]}", timeout=0.3)
-        finally:
-            for filler in fillers:
-                filler.close()
+    with full_port() as port:
+        samples = check(f"127.0.0.1:{port}", timeout=0.3)
     assert failure(samples) == ("connect", "timed out after 0.3 s")
 
 

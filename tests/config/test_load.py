@@ -17,7 +17,7 @@ from oculus.collectors.ping import PingSettings
 from oculus.config import Settings, load, loads
 from oculus.config.builtin import DEMO, STARTER
 from oculus.errors import ConfigError
-from tests.support.configs import VOCABULARY, mistakes_of, settings_of, write
+from tests.support.configs import SEED, VOCABULARY, mistakes_of, settings_of, write
 
 # -- what is right ------------------------------------------------------------------------------------
 
@@ -45,30 +45,9 @@ def test_a_section_without_content_is_as_good_as_none(key: str) -> None:
     assert settings_of(f"{key}:\n") == settings_of("")
 
 
-EXAMPLE = """\
-# Example: config.yaml
-collectors:
-  - type: network
-    probe: ping
-    target: 8.8.8.8
-    interval: 30s
-
-  - type: crypto
-    asset: btc_usd
-    source: coingecko
-    interval: 60s
-
-rules:
-  - name: btc_price_alert
-    condition: "crypto.price.btc_usd > 100000"
-    severity: info
-    channels: [telegram, log]
-"""
-
-
 def test_the_first_example_is_accepted_with_two_warnings() -> None:
     """A market source that is not there yet and a channel without settings do not stop the rest."""
-    settings = settings_of(EXAMPLE)
+    settings = settings_of(SEED)
     assert [spec.id for spec in settings.collectors] == ["network/ping/8_8_8_8"]
     assert settings.collectors[0].settings.interval == 30.0
     (rule,) = settings.rules
@@ -487,7 +466,7 @@ _trees = st.recursive(
 @st.composite
 def _damaged(draw: st.DrawFn) -> str:
     """A right configuration with one piece cut out and another put in."""
-    text = draw(st.sampled_from([CONTRACT, EXAMPLE, STARTER]))
+    text = draw(st.sampled_from([CONTRACT, SEED, STARTER]))
     start = draw(st.integers(0, len(text)))
     end = draw(st.integers(start, min(len(text), start + 30)))
     return text[:start] + draw(_soup) + text[end:]

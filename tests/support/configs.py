@@ -12,6 +12,27 @@ from oculus.vocabulary import vocabulary
 
 VOCABULARY = vocabulary()
 
+# The example of the project's original document; it must run unchanged.
+SEED = """\
+# Example: config.yaml
+collectors:
+  - type: network
+    probe: ping
+    target: 8.8.8.8
+    interval: 30s
+
+  - type: crypto
+    asset: btc_usd
+    source: coingecko
+    interval: 60s
+
+rules:
+  - name: btc_price_alert
+    condition: "crypto.price.btc_usd > 100000"
+    severity: info
+    channels: [telegram, log]
+"""
+
 
 def write(files: Mapping[str, str | bytes]) -> None:
     """Write files below the working directory, with their folders."""

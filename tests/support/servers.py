@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import gevent
@@ -90,3 +91,22 @@ def wait_for(what: Callable[[], Any], seconds: float = 10.0, every: float = 0.05
         while not (value := what()):
             gevent.sleep(every)
         return value
+
+
+@contextmanager
+def full_port() -> Iterator[int]:
+    """Give a port whose backlog is full: the kernel drops further packets to it, as a firewall does."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        address = listener.getsockname()
+        fillers = [socket.socket() for _ in range(8)]
+        try:
+            for filler in fillers:
+                filler.setblocking(False)
+                filler.connect_ex(address)
+            gevent.sleep(0.1)  # until the kernel has counted them
+            yield int(address[1])
+        finally:
+            for filler in fillers:
+                filler.close()
