@@ -214,7 +214,6 @@ class Oculus:
         self.sandbox = Readers(self.database)
         self.guard = ClockGuard(last_mark(self.writer.call(ingest.read_state, CLOCK_MARK)))
         self.retention = Retention(self.writer, self.latest, self.guard, settings.retention)
-
         self.telemetry = Telemetry(
             started=self._started,
             pipe=self.pipe,

@@ -76,6 +76,11 @@ class Tags(dict[str, str]):
     __slots__ = ("_json",)
     _json: str
 
+    @classmethod
+    def of(cls, labels: Mapping[str, str]) -> Tags:
+        """Return labels of any kind as Tags; what are Tags already is passed on, with its JSON."""
+        return labels if isinstance(labels, cls) else cls(labels)
+
     @property
     def json(self) -> str:
         """The labels as one JSON object, keys sorted, so that equal labels are equal text in the store."""

@@ -23,7 +23,7 @@ STALE_AFTER = 300 * SECOND
 # … unless the interval is so long that this many of it are more.
 STALE_INTERVALS = 3
 
-Health = Literal["ok", "no data", "error", "unknown"]
+Health = Literal["ok", "no data", "unknown"]
 # Gives a symbol's last time, value, and the interval of its collector in seconds (0: not known).
 Source = Callable[[str], tuple[Micros, float, float] | None]
 

@@ -68,14 +68,8 @@ def _columns(samples: tuple[Sample, ...]) -> list[list[object]]:
         [_category(symbol) for symbol in symbols],
         symbols,  # type: ignore[list-item]
         [sample.value for sample in samples],
-        [tags_json(sample) for sample in samples],
+        [Tags.of(sample.tags).json for sample in samples],
     ]
-
-
-def tags_json(sample: Sample) -> str:
-    """Return a sample's tags as the store keeps them."""
-    tags = sample.tags
-    return tags.json if isinstance(tags, Tags) else Tags(tags).json
 
 
 def _event_row(id: int, event: Event) -> list[object]:

@@ -37,13 +37,8 @@ class Series:
         self.value = value
         self.previous: float | None = None
         self.taken: float | None = None
-        self.tags = frozen(tags)
+        self.tags = Tags.of(tags)
         self.history = array("d", (value,))
-
-
-def frozen(tags: Mapping[str, str]) -> Tags:
-    """Return tags as the kind whose JSON is computed once."""
-    return tags if isinstance(tags, Tags) else Tags(tags)
 
 
 class Latest:
@@ -85,7 +80,7 @@ class Latest:
             series.value = sample.value
             series.ts = sample.ts
             series.taken = taken
-            series.tags = frozen(sample.tags)
+            series.tags = Tags.of(sample.tags)
             history = series.history
             history.append(sample.value)
             if len(history) > HISTORY:

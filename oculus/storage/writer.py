@@ -105,14 +105,9 @@ class Writer:
     def _commit(self, batch: Batch) -> bool:
         """Commit, trying again while that can help; return whether it is in the database."""
         try:
-            try:
-                self._try(batch)
-            except StorageError as error:
-                if not self._failed(error):
-                    raise
-                self._insist(batch)
-        except StorageError:  # refused for good
-            return False
+            self._try(batch)
+        except StorageError as error:
+            return self._failed(error) and self._insist(batch)
         return True
 
     def _try(self, batch: Batch) -> None:
@@ -129,13 +124,19 @@ class Writer:
             self._on_state(self.error)
         return isinstance(error, StorageError) and error.retryable
 
-    def _insist(self, batch: Batch) -> None:
+    def _insist(self, batch: Batch) -> bool:
+        """Try again until it succeeds or is refused for good; return whether it is in the database."""
         # Imported here: it costs 10 ms, and most daemons never need it.
         from tenacity import Retrying, retry_if_exception, wait_random_exponential
 
-        Retrying(
+        again = Retrying(
             retry=retry_if_exception(self._failed),
             wait=wait_random_exponential(multiplier=_RETRY_FIRST, max=_RETRY_LAST),
             sleep=gevent.sleep,
             reraise=True,
-        )(self._try_again, batch)
+        )
+        try:
+            again(self._try_again, batch)
+        except StorageError:
+            return False
+        return True
