@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import os
 import ssl
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -77,12 +79,22 @@ class HttpServer:
         self._server.stop(timeout=0)
 
 
+# Below the kernel's own range (32768 and up on Linux), from which any outgoing connection may get its port
+# between the look and the use; each process of tests starts elsewhere, and hands no port out twice.
+_FIRST = 10_000 + os.getpid() * 97 % 20_000
+_PORTS = itertools.cycle([*range(_FIRST, 32_000), *range(10_000, _FIRST)])
+
+
 def free_port() -> int:
-    """Return a port on which nobody listens at this moment."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port
+    """Return a port on which nobody listens, and which no outgoing connection gets."""
+    for port in itertools.islice(_PORTS, 22_000):
+        with socket.socket() as sock:
+            try:
+                sock.bind(("0.0.0.0", port))
+            except OSError:
+                continue
+            return port
+    raise AssertionError("no port is free")
 
 
 def wait_for(what: Callable[[], Any], seconds: float = 10.0, every: float = 0.05) -> Any:
