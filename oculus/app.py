@@ -14,7 +14,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-import gevent
 from gevent import socket
 from gevent.event import Event as Signal
 from loguru import logger
@@ -37,8 +36,9 @@ from oculus.storage import ingest, queries
 from oculus.storage.database import Database
 from oculus.storage.latest import Latest
 from oculus.storage.readers import Readers
-from oculus.storage.retention import CLOCK_MARK, PERIOD, Retention, last_mark
+from oculus.storage.recovery import recover
 from oculus.storage.threads import NativeThreads
+from oculus.storage.upkeep import CLOCK_MARK, Upkeep, last_mark
 from oculus.storage.writer import Writer
 from oculus.supervise import Supervisor, Watchdog, Worker
 from oculus.telemetry import Telemetry
@@ -66,14 +66,20 @@ _LEVELS: dict[Severity, str] = {"info": "INFO", "warn": "WARNING", "error": "ERR
 class Oculus:
     """A daemon: `start`, `run` until `stop`, `close`."""
 
-    def __init__(self, settings: Settings, reread: Callable[[], Settings] | None = None) -> None:
-        """`reread` reads the configuration anew for a reload; it raises ConfigError for a wrong one."""
+    def __init__(
+        self, settings: Settings, reread: Callable[[], Settings] | None = None, *, recover: bool = False
+    ) -> None:
+        """`reread` reads the configuration anew for a reload; it raises ConfigError for a wrong one.
+
+        With `recover` a damaged database is set aside and a new one begun.
+        """
         self.settings = settings
         self._reread = reread
+        self._recover = recover
         self._stopping = False
         self._wake = Signal()
         self._started = time.monotonic()
-        self.pipe = Pipe(settings.database.queue)
+        self.pipe = Pipe(settings.database.queue, settings.database.queue_memory)
         self.latest = Latest()
         self.watchdog = Watchdog()
         self.supervisor = Supervisor(self._died)
@@ -89,13 +95,14 @@ class Oculus:
         sys.setswitchinterval(SWITCH_INTERVAL)
         listener = listen(self.settings.server)
         try:
-            database = self.settings.database
             opener = NativeThreads(1)
-            opening = opener.start(Database, database.path, database.memory_limit, database.threads)
+            opening = opener.start(self._open)
             # The second half of the imports, while the database opens.
+            from oculus.web.local import LocalServer
             from oculus.web.server import WebServer
 
-            self._use_storage(opening.result())
+            database, recovered = opening.result()
+            self._use_storage(database)
             opener.close()
             self.web = WebServer(listener, self._services())
         except BaseException:
@@ -106,12 +113,15 @@ class Oculus:
         self.supervisor.spawn("watchdog", self.watchdog.run)
         self.supervisor.spawn("rules", self.rule_loop.run)
         self.web.start()
+        self.local = LocalServer.open(self.web, self.database)
         # In slices: with many collectors the first request need not wait for the last of them.
         for spec in slices(self.settings.collectors):
             self._start_collector(spec)
-        self.supervisor.spawn("retention", self._keep_retention)
+        self.supervisor.spawn("upkeep", self._keep_up)
         for warning in self.settings.warnings:
             logger.warning("{}", warning)
+        if recovered:
+            self._note("storage", "error", "error", recovered)
         bind, settings = self.settings.server.bind, self.settings
         self._note(
             "oculus", "system", "info",
@@ -144,8 +154,11 @@ class Oculus:
         Returns whether all of it was committed in time.
         """
         self.scheduler.stop()
+        self.pipe.hurry()
         self.web.stop(REQUESTS)
-        self.supervisor.stop("retention", "rules", "watchdog")
+        if self.local is not None:
+            self.local.stop(REQUESTS)
+        self.supervisor.stop("upkeep", "rules", "watchdog")
         self.context.close()
         self._note("oculus", "system", "info", "Oculus is stopping")
         self.pipe.close()
@@ -156,7 +169,7 @@ class Oculus:
             )
             return False
         try:
-            self.retention.mark()
+            self.upkeep.mark()
         except OculusError as error:
             logger.warning("the trusted time could not be stored: {}", error)
         self.readers.close()
@@ -199,9 +212,16 @@ class Oculus:
         told = f"reloaded: {len(new)} collectors started, {len(gone)} stopped, {len(settings.rules)} rules"
         self._note("oculus", "system", "info", told)
 
+    def _open(self) -> tuple[Database, str]:
+        """Open the database, in a native thread; return it, and what was done to recover it."""
+        settings = self.settings.database
+        options = settings.path, settings.memory_limit, settings.threads, settings.checkpoint
+        return recover(*options) if self._recover else (Database(*options), "")
+
     def _use_storage(self, database: Database) -> None:
         settings = self.settings.database
         self.database = database
+        self.database.on_damage = self._damaged
         self.writer = Writer(
             self.database,
             self.pipe,
@@ -209,11 +229,20 @@ class Oculus:
             flush=settings.flush,
             on_commit=self._committed,
             on_state=self._writing,
+            on_fold=self._folding,
         )
         self.readers = Readers(self.database)
         self.sandbox = Readers(self.database)
         self.guard = ClockGuard(last_mark(self.writer.call(ingest.read_state, CLOCK_MARK)))
-        self.retention = Retention(self.writer, self.latest, self.guard, settings.retention)
+        self.upkeep = Upkeep(
+            self.database,
+            self.writer,
+            self.readers,
+            self.latest,
+            self.guard,
+            settings.keep,
+            settings.max_size,
+        )
         self.telemetry = Telemetry(
             started=self._started,
             pipe=self.pipe,
@@ -226,7 +255,7 @@ class Oculus:
             dispatcher=self.dispatcher,
             database=self.database,
             writer=self.writer,
-            retention=self.retention,
+            upkeep=self.upkeep,
         )
         self.context = Context(self.telemetry.figures)
 
@@ -244,21 +273,25 @@ class Oculus:
             not_ready=self._not_ready,
             metrics=self.telemetry.metrics,
             stale_after=self._stale_after,
+            storage=self.upkeep.report,
         )
 
     # -- long-lived greenlets ---------------------------------------------------------------------------
 
-    def _keep_retention(self) -> None:
-        self.retention.sweep()
-        self._restore_latest()  # after the sweep: what it deleted must not come back
-        while True:
-            gevent.sleep(PERIOD)
-            self.retention.sweep()
+    def _keep_up(self) -> None:
+        self._restore_latest()
+        self.upkeep.run()
 
     def _restore_latest(self) -> None:
-        since = Micros(now() - RESTORED)
-        for stored in self.readers.run(queries.series, since, timeout=RESTORE_TIMEOUT):
-            self.latest.restore(stored.symbol, stored.ts, stored.tags, stored.history)
+        oldest = self.upkeep.oldest()
+        try:
+            found = self.readers.run(queries.series, Micros(now() - RESTORED), timeout=RESTORE_TIMEOUT)
+        except OculusError as error:
+            logger.warning("the last values of the past run could not be read: {}", error)
+            return
+        for stored in found:
+            if stored.ts >= oldest:
+                self.latest.restore(stored.symbol, stored.ts, stored.tags, stored.history)
 
     # -- what the stages call ---------------------------------------------------------------------------
 
@@ -272,6 +305,20 @@ class Oculus:
             self._note("storage", "error", "error", f"the database takes no samples, they are kept: {error}")
         else:
             self._note("storage", "system", "info", "the database takes samples again")
+
+    def _folding(self, error: str) -> None:
+        if error:
+            told = f"the database's log cannot go into its file, samples are stored in the log: {error}"
+            self._note("storage", "error", "warn", told)
+        else:
+            self._note("storage", "system", "info", "the database's log goes into its file again")
+
+    def _damaged(self, error: str) -> None:
+        told = (
+            f"a part of {self.database.path} is damaged; what can be read and written still is. Restore a"
+            f" copy, or start with --recover, which sets the file aside and starts anew: {error}"
+        )
+        self._note("storage", "error", "critical", told)
 
     def _checked_now(self) -> Micros:
         """Return the time of a pass over the rules; a step of the wall clock is no time that passed."""

@@ -9,9 +9,10 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Literal, NoReturn
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 from oculus import __version__
+from oculus.commands.parsers import add_parsers
 
 if TYPE_CHECKING:
     from oculus.config import Settings
@@ -25,12 +26,18 @@ class Arguments(argparse.Namespace):
 
     command: str
     config: str | None
+    recover: bool
     file: str
     db: str | None
     bind: str | None
     port: int | None
     log_level: Literal["debug", "info", "warning", "error"] | None
     log_format: Literal["text", "json"] | None
+    sql: str | None
+    format: Literal["table", "csv", "json"]
+    param: list[tuple[str, Any]]
+    destination: str
+    force: bool
 
     @property
     def needs_hub(self) -> bool:
@@ -48,7 +55,8 @@ def parse(argv: Sequence[str]) -> Arguments:
 
 def execute(arguments: Arguments) -> int:
     """Carry the command out and return the exit status."""
-    command: Callable[[Arguments], int] = {"run": _run, "check": _check, "init": _init}[arguments.command]
+    command: Callable[[Arguments], int]
+    command = {"run": _run, "check": _check, "init": _init}.get(arguments.command, _on_store)
     try:
         return command(arguments)
     except KeyboardInterrupt:
@@ -60,7 +68,8 @@ def _parser() -> argparse.ArgumentParser:
         prog="oculus",
         description="Watches numbers of every kind, stores every sample in DuckDB, and raises alerts.",
         epilog="Without a command it runs: oculus --config FILE [--db PATH] [--bind ADDR] [--port N]"
-        " [--log-level L] [--log-format text|json]. Without --config it runs a small built-in configuration.",
+        " [--log-level L] [--log-format text|json] [--recover]. Without --config it runs a small built-in"
+        " configuration.",
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"oculus {__version__}")
@@ -70,6 +79,9 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--db", metavar="PATH", type=_path, help="database file, instead of database.path")
     run.add_argument("--bind", metavar="ADDR", help="address to listen on, instead of server.bind")
     run.add_argument("--port", metavar="N", type=_port, help="port to listen on, instead of server.port")
+    run.add_argument(
+        "--recover", action="store_true", help="if the database is damaged, set it aside and begin a new one"
+    )
     run.add_argument("--log-level", choices=("debug", "info", "warning", "error"), help="least level shown")
     run.add_argument("--log-format", choices=("text", "json"), help="lines for people or for programs")
     check = commands.add_parser(
@@ -79,6 +91,7 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument("file", metavar="FILE", nargs="?", default="", help="the same, without --config")
     init = commands.add_parser("init", help="write a configuration to start from", allow_abbrev=False)
     init.add_argument("file", metavar="FILE", nargs="?", default="config.yaml", help="default: config.yaml")
+    add_parsers(commands)
     return parser
 
 
@@ -111,13 +124,13 @@ def _run(arguments: Arguments) -> int:
         print(*error.mistakes, sep="\n", file=sys.stderr)
         return USAGE
     try:
-        return _serve(settings, lambda: _settings(arguments))
+        return _serve(settings, lambda: _settings(arguments), arguments.recover)
     except OculusError as error:
         _complain(str(error))
         return FAILED
 
 
-def _serve(settings: Settings, reread: Callable[[], Settings]) -> int:
+def _serve(settings: Settings, reread: Callable[[], Settings], recover: bool) -> int:
     import gc
     import signal
 
@@ -128,7 +141,7 @@ def _serve(settings: Settings, reread: Callable[[], Settings]) -> int:
 
     from oculus.app import Oculus
 
-    daemon = Oculus(settings, reread)
+    daemon = Oculus(settings, reread, recover=recover)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal_handler(number, daemon.stop)
     signal_handler(signal.SIGHUP, daemon.request_reload)
@@ -236,4 +249,24 @@ def _init(arguments: Arguments) -> int:
         _complain(f"{arguments.file} cannot be written: {error.strerror}")
         return FAILED
     print(f"{arguments.file} is written; start with: oculus --config {arguments.file}")
+    return DONE
+
+
+# -- query, backup, export and compact ----------------------------------------------------------------
+
+
+def _on_store(arguments: Arguments) -> int:
+    from oculus.commands import store
+    from oculus.errors import ConfigError, OculusError
+
+    try:
+        store.carry_out(arguments)
+    except ConfigError as error:
+        print(*error.mistakes, sep="\n", file=sys.stderr)
+        return USAGE
+    except BrokenPipeError:  # `| head` has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OculusError as error:
+        _complain(str(error))
+        return FAILED
     return DONE

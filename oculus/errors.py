@@ -23,6 +23,14 @@ class StartError(OculusError):
     """The program cannot run here and now (port taken, database locked …). Exit status 1."""
 
 
+class DamageError(StartError):
+    """The database file is damaged: `--recover` sets it aside and starts anew. `fault` is what was found."""
+
+    def __init__(self, message: str, fault: str) -> None:
+        super().__init__(message)
+        self.fault = fault
+
+
 class StorageError(OculusError):
     """The database refused an operation; `retryable` tells whether the same call may succeed later."""
 
@@ -41,6 +49,10 @@ class QueryTimeout(OculusError):
 
 class Busy(OculusError):
     """Too much is waiting already; try again a little later."""
+
+
+class TooLarge(OculusError):
+    """What was sent is larger than there can ever be room for; smaller parts may fit."""
 
 
 class ExpressionError(OculusError):

@@ -70,11 +70,17 @@ def unit_of(symbol: str, tags: Mapping[str, str]) -> str:
 class Tags(dict[str, str]):
     """Labels of a series, with their JSON kept: one collector's samples all share one instance.
 
-    Treat it as frozen once made; `json` is computed at the first use and remembered.
+    Treat it as frozen once made; `json` is computed at the first use and remembered. `counted` is the
+    queue's: whether it has counted the memory of this instance.
     """
 
-    __slots__ = ("_json",)
+    __slots__ = ("_json", "counted")
     _json: str
+    counted: bool
+
+    def __init__(self, labels: Mapping[str, str] | Iterable[tuple[str, str]] = ()) -> None:
+        super().__init__(labels)
+        self.counted = False
 
     @classmethod
     def of(cls, labels: Mapping[str, str]) -> Tags:

@@ -16,7 +16,7 @@ from oculus.rules.engine import RuleEngine
 from oculus.rules.loop import RuleLoop
 from oculus.storage.database import Database
 from oculus.storage.latest import Latest
-from oculus.storage.retention import Retention
+from oculus.storage.upkeep import Upkeep
 from oculus.storage.writer import Writer
 from oculus.supervise import LATENESS_BOUNDS, Supervisor, Watchdog
 from oculus.web.exposition import Metric, counter, gauge, histogram
@@ -69,7 +69,7 @@ class Telemetry:
     dispatcher: Dispatcher
     database: Database
     writer: Writer
-    retention: Retention
+    upkeep: Upkeep
     rates: Rates = field(default_factory=Rates)
 
     def figures(self) -> dict[str, float]:
@@ -90,8 +90,9 @@ class Telemetry:
     def metrics(self) -> list[Metric]:
         """Return what `/metrics` exposes."""
         pipe, writer, jobs = self.pipe, self.writer, self.scheduler.jobs
+        upkeep, usage = self.upkeep, self.upkeep.usage
         states = [rule.state for rule in self.engine.rules]
-        dropped = (("queue_full", pipe.dropped), ("refused_by_database", writer.lost))
+        dropped = pipe.drops | {"refused_by_database": writer.lost}
         return [
             gauge("oculus_build_info", "Version of the program.", 1, version=__version__),
             counter("oculus_samples_written_total", "Samples committed to the database.", writer.rows),
@@ -101,12 +102,14 @@ class Telemetry:
                 "oculus_samples_dropped_total",
                 "counter",
                 "Samples lost, by reason.",
-                [("", {"reason": reason}, count) for reason, count in dropped],
+                [("", {"reason": reason}, count) for reason, count in dropped.items()],
             ),
             counter("oculus_samples_refused_total", "Pushed samples answered with 503.", pipe.refused),
             counter("oculus_events_dropped_total", "Events lost.", pipe.dropped_events),
             gauge("oculus_queue_samples", "Samples that wait to be written.", len(pipe) + writer.waiting),
             gauge("oculus_queue_capacity", "Samples that may wait.", pipe.max_rows),
+            gauge("oculus_queue_bytes", "Memory that queued samples take, by estimate.", pipe.bytes),
+            gauge("oculus_queue_bytes_capacity", "Memory that they may take.", pipe.max_bytes),
             gauge("oculus_queue_high_water", "Most samples that ever waited.", pipe.high_water),
             gauge("oculus_series", "Series with a last value.", len(self.latest)),
             gauge("oculus_collectors", "Collectors that are run.", len(jobs)),
@@ -125,8 +128,25 @@ class Telemetry:
             gauge("oculus_rule_pass_seconds", "Length of the last pass over rules.", self.rule_loop.seconds),
             counter("oculus_notifications_total", "Transitions handed to channels.", self.dispatcher.sent),
             counter("oculus_notifications_failed_total", "Channels that failed.", self.dispatcher.failed),
+            gauge("oculus_database_damaged", "Whether a damaged part was met.", bool(self.database.damage)),
             gauge("oculus_database_bytes", "Size of the database on disk.", self.database.size()),
-            counter("oculus_retention_deleted_total", "Samples deleted for age.", self.retention.deleted),
+            gauge("oculus_database_used_bytes", "Size of what the file holds, the rest is free.", usage.used),
+            gauge("oculus_database_free_bytes", "Space in the file that is used again.", usage.free),
+            Metric(
+                "oculus_table_bytes",
+                "gauge",
+                "Space of each table in the file.",
+                [("", {"table": table.table}, table.bytes) for table in usage.tables],
+            ),
+            Metric(
+                "oculus_table_rows",
+                "gauge",
+                "Rows of each table.",
+                [("", {"table": table.table}, table.rows) for table in usage.tables],
+            ),
+            counter("oculus_retention_deleted_total", "Samples deleted for age or space.", upkeep.deleted),
+            counter("oculus_sorted_rows_total", "Rows rewritten in order.", upkeep.sorted),
+            gauge("oculus_upkeep_step_seconds", "Longest time that upkeep kept the writer.", upkeep.longest),
             counter("oculus_worker_restarts_total", "Greenlets that died and were started again.",
                     sum(worker.restarts for worker in self.supervisor.workers)),
             histogram("oculus_hub_lateness_seconds", "How late the hub wakes a greenlet.",

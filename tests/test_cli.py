@@ -428,7 +428,9 @@ def test_a_text_file_is_told_to_be_no_database() -> None:
     """The line says what it is not, and that it was left alone."""
     Path("notes.txt").write_text("mine\n" * 5000)
     assert start("--db", "notes.txt") == refused(
-        1, f"notes.txt is not a DuckDB database; it was left as it is ({ELSEWHERE})"
+        1,
+        "notes.txt is not a DuckDB database; it was left as it is"
+        f" ({ELSEWHERE}, or set it aside with --recover)",
     )
 
 

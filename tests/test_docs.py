@@ -14,6 +14,7 @@ from unittest.mock import MagicMock
 
 import pytest
 
+from oculus import cli
 from oculus.collectors import KINDS, collector_class
 from oculus.config import loads, settings
 from oculus.config.decode import keys_of
@@ -68,6 +69,20 @@ def test_every_route_is_in_the_manual() -> None:
         assert f"`{shown}`" in table or shown.startswith("/static/"), path
 
 
+def test_every_command_and_option_is_in_the_manual() -> None:
+    """docs/commands.md names what the parser takes, and no command that it does not."""
+    text = DOCS["commands.md"]
+    subparsers = cli._parser()._subparsers
+    assert subparsers is not None
+    commands = subparsers._group_actions[0].choices
+    assert isinstance(commands, dict)
+    assert set(re.findall(r"^\| `oculus \[?(\w+)", text, re.MULTILINE)) == commands.keys()
+    for name, parser in commands.items():
+        for option in parser._option_string_actions:
+            if option.startswith("--") and option != "--help":
+                assert re.search(rf"{option}\b", text), f"{name} {option}"
+
+
 def test_the_tables_are_as_documented(tmp_path: Path) -> None:
     """docs/schema.md names every column of the live schema with its type, and no other."""
     with Storage(str(tmp_path / "x.db")) as store:
@@ -78,7 +93,7 @@ def test_the_tables_are_as_documented(tmp_path: Path) -> None:
     documented = set()
     table = ""
     for line in DOCS["schema.md"].splitlines():
-        if found := re.match(r"## `(metrics|events)`$", line):
+        if found := re.match(r"## `(\w+)`$", line):
             table = found[1]
         elif found := re.match(r"\| `(?:(\w+)\.)?(\w+)` \| ([A-Z ]+) \|", line):
             documented.add((found[1] or table, found[2], found[3]))

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import gc
 import time
+import tracemalloc
+from collections.abc import Callable
 
 import gevent
+import pytest
 
-from oculus.model import Batch, Event, Micros, Sample
-from oculus.pipe import MAX_EVENTS, Pipe
+from oculus.errors import TooLarge
+from oculus.model import Batch, Event, Micros, Sample, Tags
+from oculus.pipe import MAX_EVENTS, Pipe, weigh
 
 LONG = 60.0  # seconds that no test waits
+
+SHARED = Tags({"source": "push"})
 
 
 def run(count: int, start: int = 0) -> list[Sample]:
@@ -140,6 +147,150 @@ def test_events_have_a_bound_of_their_own() -> None:
     assert batch is not None
     assert [batch.events[0], batch.events[-1]] == [event(5), event(MAX_EVENTS + 4)]
     assert len(batch.events) == MAX_EVENTS
+
+
+# -- memory --------------------------------------------------------------------------------------------
+
+
+def tagged(count: int, length: int = 100) -> list[Sample]:
+    """Return samples with tags of their own."""
+    return [Sample("custom.x", float(n), Micros(n), Tags({"text": f"{n:0{length}}"})) for n in range(count)]
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda n: [Sample("custom.x", float(i), Micros(10**15 + i), SHARED) for i in range(n)],
+        lambda n: [Sample(f"custom.x{i}", i + 0.5, Micros(10**15 + i), SHARED) for i in range(n)],
+        lambda n: [Sample("custom.x", i + 0.5, Micros(10**15 + i), Tags({"a": f"{i}"})) for i in range(n)],
+        tagged,
+        lambda n: [
+            Sample("custom.x", i + 0.5, Micros(10**15 + i), Tags({f"k{j}": f"{i}-{j}" for j in range(10)}))
+            for i in range(n)
+        ],
+        lambda n: [
+            Sample("custom.x", i + 0.5, Micros(10**15 + i), Tags({"a": f"é☂{i}" * 200})) for i in range(n)
+        ],
+    ],
+    ids=["shared tags", "names of their own", "one tag", "a long tag", "ten tags", "wide text"],
+)
+def test_the_weight_is_what_samples_take(make: Callable[[int], list[Sample]]) -> None:
+    """Within 30 percent below and 60 above of what Python allocates, the JSON of the tags included."""
+    gc.collect()
+    tracemalloc.start()
+    try:
+        samples = make(3000)
+        for sample in samples:
+            assert Tags.of(sample.tags).json
+        batch = tuple(samples)
+        taken = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+    assert 0.7 * taken < weigh(batch) < 1.6 * taken
+
+
+def test_shared_tags_are_counted_once() -> None:
+    """A collector's own tags are no burden of the queue's, however many samples carry them."""
+    tags = Tags({"target": "x" * 1000})
+    samples = [Sample("custom.x", float(n), Micros(n), tags) for n in range(10)]
+    first = weigh(samples)
+    assert first > weigh(samples) + 2000
+    assert weigh(samples) < 10 * 250
+
+
+def test_memory_is_bounded_and_the_oldest_go_first() -> None:
+    """Samples with long tags fill it before the rows do; what goes is counted with the reason."""
+    pipe = Pipe(1_000_000, 100_000)
+    for _ in range(50):
+        pipe.put(tagged(10, 1000))
+        assert pipe.bytes <= 100_000
+    assert pipe.drops["queue_memory"] == pipe.dropped > 400
+    assert pipe.drops["queue_full"] == 0
+    assert len(pipe) == 500 - pipe.dropped
+    left = len(pipe)
+    kept: list[float] = []
+    while len(pipe):
+        kept += numbers(take(pipe))
+    assert len(kept) == left
+    assert kept[-1] == 9.0
+    take_nothing = gevent.spawn(pipe.take, 1, 0.0)
+    gevent.sleep(0)
+    assert pipe.bytes == 0
+    take_nothing.kill()
+
+
+def test_a_batch_counts_until_the_consumer_comes_back() -> None:
+    """The writer may have to keep it: together with what waits it stays within the bound."""
+    pipe = Pipe(1_000_000, 100_000)
+    pipe.put(tagged(10, 1000))
+    before = pipe.bytes
+    numbers(take(pipe))
+    assert pipe.bytes == before
+    while pipe.offer(tagged(1, 1000)):
+        assert pipe.bytes <= 100_000
+    assert pipe.bytes > 90_000
+
+
+def test_an_offer_that_can_never_fit_is_told_so() -> None:
+    """Trying again would not help: neither past the rows nor past the memory."""
+    pipe = Pipe(10, 20_000)
+    with pytest.raises(TooLarge, match="11 samples; the queue takes 10"):
+        pipe.offer(run(11))
+    with pytest.raises(TooLarge, match="MB of memory"):
+        pipe.offer(tagged(5, 10_000))
+    assert pipe.refused == 0
+    assert pipe.offer(run(10))
+
+
+def test_a_run_that_never_fits_in_memory_keeps_its_end() -> None:
+    """As with rows."""
+    pipe = Pipe(1000, 20_000)
+    pipe.put(tagged(40, 1000))
+    assert pipe.bytes <= 20_000
+    found = numbers(take(pipe))
+    assert found
+    assert found == [float(n) for n in range(40 - len(found), 40)]
+    assert pipe.drops["queue_memory"] == 40 - len(found)
+
+
+def test_a_sender_that_outruns_the_consumer_waits_for_it() -> None:
+    """What is accepted is soon taken; a consumer that does not come back is not waited for."""
+    pipe = Pipe(100_000)
+    ended = False
+
+    def consume() -> None:
+        while not ended:
+            pipe.take(100, 0.01)
+            gevent.sleep(0.01)
+
+    consumer = gevent.spawn(consume)
+    gevent.sleep(0)
+    most = 0
+    for start in range(0, 5000, 50):
+        assert pipe.offer(run(50, start))
+        most = max(most, len(pipe))
+    assert most <= 150
+    ended = True
+    consumer.join(5)
+    started = time.monotonic()
+    for start in range(0, 5000, 50):
+        assert pipe.offer(run(50, start))
+    assert time.monotonic() - started < 2.0
+    assert len(pipe) >= 4900
+
+
+def test_a_stop_holds_no_sender_back() -> None:
+    """Who waits for the consumer is let go at once."""
+    pipe = Pipe(100_000)
+    consumer = gevent.spawn(pipe.take, 100, 0.0)
+    gevent.sleep(0)
+    assert pipe.offer(run(200))
+    gevent.spawn_later(0.05, pipe.hurry)
+    started = time.monotonic()
+    consumer.join(5)
+    assert pipe.offer(run(200))
+    assert pipe.offer(run(200))
+    assert time.monotonic() - started < 0.5
 
 
 # -- time ----------------------------------------------------------------------------------------------

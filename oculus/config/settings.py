@@ -36,6 +36,12 @@ def _check_path(path: str) -> None:
         raise ValueError(f"{path!r} is not a file name (a path such as oculus.db)")
 
 
+def _check_max_size(size: int) -> None:
+    # Below this a day of a few series would not fit, and the file's own blocks are a part of it.
+    if 0 < size < 32 * 10**6:
+        raise ValueError(f"{size} B is too small (32MB or more, or 0B for no limit)")
+
+
 def _check_log_file(path: str) -> None:
     # Braces have a meaning to the logging library.
     if any(sign in path for sign in "\0{}"):
@@ -79,6 +85,21 @@ class DatabaseSettings:
     retention: Seconds = setting(
         Seconds(7 * 86_400.0), help="how long samples are kept", check=between(60, LONGEST * 100, "s")
     )
+    retention_1m: Seconds = setting(
+        Seconds(90 * 86_400.0),
+        help="how long 1-minute rollups are kept",
+        check=between(3_600, LONGEST * 100, "s"),
+    )
+    retention_1h: Seconds = setting(
+        Seconds(1_826 * 86_400.0),
+        help="how long 1-hour rollups are kept",
+        check=between(86_400, LONGEST * 100, "s"),
+    )
+    max_size: Size = setting(
+        Size(0),
+        help="most space that the file may take, 0 for any; the oldest samples go first",
+        check=_check_max_size,
+    )
     flush: Seconds = setting(
         Seconds(1.0), help="longest time that a sample waits to be written", check=between(0.01, 60, "s")
     )
@@ -86,10 +107,28 @@ class DatabaseSettings:
     queue: int = setting(
         200_000, help="samples that may wait to be written", check=between(1_000, 10_000_000)
     )
+    queue_memory: Size = setting(
+        Size(64 * 10**6), help="memory that they may take meanwhile", check=between(8e6, 1e12, "B")
+    )
+    checkpoint: Size = setting(
+        Size(16 * 2**20),
+        help="size of the log at which it goes into the file",
+        check=between(64e3, 1e12, "B"),
+    )
     memory_limit: Size = setting(
-        Size(128 * 10**6), help="most memory that DuckDB takes", check=between(32e6, 1e13, "B")
+        Size(64 * 10**6), help="most memory that DuckDB takes", check=between(32e6, 1e13, "B")
     )
     threads: int = setting(1, help="threads that one query may use", check=between(1, 64))
+
+    @property
+    def keep(self) -> dict[str, float]:
+        """How long the rows of each table are kept, in seconds. A rollup is kept as long as its source."""
+        minutes = max(self.retention, self.retention_1m)
+        return {
+            "metrics": self.retention,
+            "rollup_1m": minutes,
+            "rollup_1h": max(minutes, self.retention_1h),
+        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,10 +7,12 @@ daemon uses the parts (`Writer`, `Readers`, `Latest`) so that its greenlets neve
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self
 
 from oculus.clock import now
+from oculus.errors import StorageError
 from oculus.model import Batch, Event, Sample
 from oculus.storage import ingest, sandbox
 from oculus.storage.database import Database
@@ -41,6 +43,9 @@ class Storage:
         batch = Batch(stamped, tuple(events))
         ingest.write(self._database.connection, batch, self._next_event_id)
         self._next_event_id += len(batch.events)
+        if self._database.fold()[1]:
+            with suppress(StorageError):  # this batch is stored; the next one is refused
+                self._database.revive()
 
     def query(
         self,

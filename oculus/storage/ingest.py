@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from array import array
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import lru_cache
@@ -12,14 +13,18 @@ import duckdb
 
 from oculus.errors import StorageError
 from oculus.model import Batch, Event, Micros, Sample, Tags, category_of
+from oculus.storage.arrow import Table
 from oculus.storage.database import translate
+from oculus.storage.tiers import MINUTE, Marks, built_key, floor
 
-# Rows bound to one statement. Binding holds the interpreter, about 1 ms for this many; a larger batch
-# becomes several statements of one transaction.
-CHUNK = 1_000
+# What the rows of a batch are called while they are written; only the writer's connection sees it.
+_BATCH = "oculus_batch"
 
-_INSERT_SAMPLES = """insert into metrics select make_timestamptz(unnest($1::bigint[])),
-    unnest($2::varchar[]), unnest($3::varchar[]), unnest($4::double[]), unnest($5::varchar[])"""
+_INSERT_SAMPLES = f"""insert into metrics (ts, category, symbol, value, tags)
+    select make_timestamptz(ts), category, symbol, value, tags from {_BATCH}"""
+
+_NOTE_LATE = """insert into oculus_late (symbol, ts)
+    select unnest($1::varchar[]), make_timestamptz(unnest($2::bigint[]))"""
 
 _INSERT_EVENT = "insert into events values ($1, make_timestamptz($2), $3, $4, $5, $6, $7)"
 
@@ -36,17 +41,24 @@ def next_event_id(connection: duckdb.DuckDBPyConnection) -> int:
 def write(connection: duckdb.DuckDBPyConnection, batch: Batch, first_event_id: int) -> None:
     """Write a batch in one transaction, durable once this returns; raises StorageError if none of it is."""
     try:
-        with _transaction(connection):
-            for start in range(0, len(batch.samples), CHUNK):
-                connection.execute(_INSERT_SAMPLES, _columns(batch.samples[start : start + CHUNK]))
+        with transaction(connection):
+            if batch.samples:
+                with _table(connection, batch.samples):
+                    connection.execute(_INSERT_SAMPLES)
+                _note_late(connection, batch.samples)
             for offset, event in enumerate(batch.events):
                 connection.execute(_INSERT_EVENT, _event_row(first_event_id + offset, event))
-    except (TypeError, ValueError, AttributeError) as error:  # a value that the tables have no place for
+    except (
+        TypeError,
+        ValueError,
+        OverflowError,
+        AttributeError,
+    ) as error:  # a value that the tables have no place for
         raise StorageError(f"a sample or event cannot be stored: {error}") from error
 
 
 @contextmanager
-def _transaction(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
+def transaction(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
     """Commit what the block writes, or nothing of it; raises StorageError for DuckDB's own errors."""
     try:
         connection.execute("begin transaction")
@@ -61,20 +73,50 @@ def _transaction(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
         raise translate(error) from error
 
 
-def _columns(samples: tuple[Sample, ...]) -> list[list[object]]:
+def _note_late(connection: duckdb.DuckDBPyConnection, samples: tuple[Sample, ...]) -> None:
+    """Note the minutes that are rolled up already and must be built again with these samples."""
+    built = int(read_state(connection, built_key("rollup_1m")) or 0)
+    late = {
+        (sample.symbol, floor(sample.ts, MINUTE))
+        for sample in samples
+        if sample.ts is not None and sample.ts < built
+    }
+    if late:
+        connection.execute(_NOTE_LATE, [list(column) for column in zip(*late, strict=True)])
+
+
+@contextmanager
+def _table(connection: duckdb.DuckDBPyConnection, samples: tuple[Sample, ...]) -> Iterator[None]:
+    """Let statements of the block read the samples as a table."""
     symbols = [sample.symbol for sample in samples]
-    return [
-        [sample.ts for sample in samples],
-        [_category(symbol) for symbol in symbols],
-        symbols,  # type: ignore[list-item]
-        [sample.value for sample in samples],
-        [Tags.of(sample.tags).json for sample in samples],
-    ]
+    times: list[int] = [sample.ts for sample in samples]  # type: ignore[misc]
+    table = Table(
+        ts=array("q", times),
+        category=[_category(symbol) for symbol in symbols],
+        symbol=symbols,
+        value=array("d", [sample.value for sample in samples]),
+        tags=[Tags.of(sample.tags).json for sample in samples],
+    )
+    connection.register(_BATCH, table)
+    try:
+        yield
+    finally:
+        with suppress(duckdb.Error):  # a failed transaction takes it back itself
+            connection.unregister(_BATCH)
 
 
 def _event_row(id: int, event: Event) -> list[object]:
     payload = json.dumps(event.payload, ensure_ascii=False)
     return [id, event.ts, event.source, event.type, event.severity, event.message, payload]
+
+
+def first_row(connection: duckdb.DuckDBPyConnection, table: str, since: Micros) -> Micros | None:
+    """Return the time of the first row of a table at or after `since`, None when there is none."""
+    row = connection.execute(
+        f"select epoch_us(min(ts)) from {table} where ts >= make_timestamptz($1)",
+        [since],
+    ).fetchone()
+    return None if row is None or row[0] is None else Micros(row[0])
 
 
 def read_state(connection: duckdb.DuckDBPyConnection, key: str) -> str | None:
@@ -85,9 +127,19 @@ def read_state(connection: duckdb.DuckDBPyConnection, key: str) -> str | None:
 
 def write_state(connection: duckdb.DuckDBPyConnection, key: str, value: str) -> None:
     """Remember `value` under `key`."""
-    with _transaction(connection):
-        connection.execute("delete from oculus_state where key = $1", [key])
-        connection.execute("insert into oculus_state values ($1, $2)", [key, value])
+    with transaction(connection):
+        set_state(connection, key, value)
+
+
+def set_state(connection: duckdb.DuckDBPyConnection, key: str, value: str) -> None:
+    """Remember `value` under `key`, in the transaction that the caller has begun."""
+    connection.execute("delete from oculus_state where key = $1", [key])
+    connection.execute("insert into oculus_state values ($1, $2)", [key, value])
+
+
+def read_marks(connection: duckdb.DuckDBPyConnection) -> Marks:
+    """Return how far the tables reach."""
+    return Marks.of(dict(connection.execute("select key, value from oculus_state").fetchall()))
 
 
 def delete_before(
@@ -98,6 +150,6 @@ def delete_before(
         "metrics": "delete from metrics where ts < make_timestamptz($1)",
         "events": "delete from events where ts < make_timestamptz($1)",
     }[table]
-    with _transaction(connection):
+    with transaction(connection):
         row = connection.execute(statement, [cutoff]).fetchone()
     return int(row[0]) if row else 0

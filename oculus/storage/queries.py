@@ -13,7 +13,9 @@ from typing import Any
 import duckdb
 
 from oculus.model import Micros
+from oculus.storage.ingest import read_marks
 from oculus.storage.latest import HISTORY
+from oculus.storage.tiers import TABLES, TIERS, parts, shard_of
 
 Cursor = duckdb.DuckDBPyConnection
 
@@ -39,6 +41,33 @@ class Point:
     close: float
     avg: float
     count: int
+
+    def joined(self, later: Point) -> Point:
+        """Return the bucket that holds this part of it and a later one."""
+        count = self.count + later.count
+        avg = (self.avg * self.count + later.avg * later.count) / count
+        high, low = max(self.high, later.high), min(self.low, later.low)
+        return Point(self.ts, self.open, high, low, later.close, avg, count)
+
+
+@dataclass(frozen=True, slots=True)
+class TableUsage:
+    """A table's rows, its bytes in the file (blocks that it has a part in), and its first and last time."""
+
+    table: str
+    rows: int
+    bytes: int
+    first: Micros | None
+    last: Micros | None
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """The file's bytes that are in use and that are free to be used again, and the tables' shares."""
+
+    used: int = 0
+    free: int = 0
+    tables: tuple[TableUsage, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,18 +97,85 @@ def series(cursor: Cursor, since: Micros) -> list[Stored]:
     ]
 
 
+def last(cursor: Cursor, symbol: str) -> Stored | None:
+    """Return the last value of a series that is no longer measured: of its samples, or of its rollups."""
+    for relation, value, tags in (
+        ("metrics", "value", "tags"),
+        *((tier.view, "close", "'{}'") for tier in TIERS),
+    ):
+        row = cursor.execute(
+            f"""select epoch_us(ts), {tags}, {value} from {relation}
+            where symbol = $1 and shard in (0, shard_of($1)) order by ts desc limit 1""",
+            [symbol],
+        ).fetchone()
+        if row is not None:
+            return Stored(symbol, Micros(row[0]), json.loads(row[1] or "{}"), [row[2]])
+    return None
+
+
 def points(cursor: Cursor, symbol: str, start: Micros, end: Micros, step: int) -> list[Point]:
-    """Return a series over [start, end) in buckets of `step` microseconds; empty buckets are left out."""
-    rows = cursor.execute(
-        """select $start + (epoch_us(ts) - $start) // $step * $step as bucket,
-            arg_min(value, ts), max(value), min(value), arg_max(value, ts), avg(value), count(value)
-        from metrics
-        where symbol = $symbol and ts >= make_timestamptz($start) and ts < make_timestamptz($end)
-            and value is not null
-        group by bucket order by bucket""",
-        {"symbol": symbol, "start": start, "end": end, "step": step},
-    ).fetchall()
-    return [Point(*row) for row in rows]
+    """Return a series over [start, end) in buckets of `step` microseconds; empty buckets are left out.
+
+    Rollups answer for what they can (`tiers.parts`), so that a year reads no more rows than a day.
+    """
+    found: list[Point] = []
+    cursor.execute("begin transaction read only")
+    try:
+        for part in parts(start, end, step, read_marks(cursor)):
+            rows = cursor.execute(
+                _POINTS[part.relation],
+                {"symbol": symbol, "shard": shard_of(symbol), "origin": start, "step": step,
+                 "start": part.start, "end": part.end},
+            ).fetchall()  # fmt: skip
+            for point in (Point(*row) for row in rows):
+                if found and found[-1].ts == point.ts:  # where two parts meet in a bucket
+                    found[-1] = found[-1].joined(point)
+                else:
+                    found.append(point)
+    finally:
+        cursor.execute("rollback")
+    return found
+
+
+def _points(relation: str, last: str, values: str) -> str:
+    return f"""select $origin + (epoch_us(ts) - $origin) // $step * $step as bucket, {values} from {relation}
+        where symbol = $symbol and shard in (0, $shard) and {last} is not null
+            and ts >= make_timestamptz($start) and ts < make_timestamptz($end)
+        group by bucket order by bucket"""
+
+
+_OF_SAMPLES = "arg_min(value, ts), max(value), min(value), arg_max(value, ts), avg(value), count(value)"
+_OF_ROLLUPS = """arg_min(open, ts), max(high), min(low), arg_max(close, ts), sum(sum) / sum(count),
+    sum(count)::bigint"""
+
+_POINTS = {tier.view: _points(tier.view, "close", _OF_ROLLUPS) for tier in TIERS} | {
+    "metrics": _points("metrics", "value", _OF_SAMPLES)
+}
+
+
+def usage(cursor: Cursor) -> Usage:
+    """Return where the space of the file goes."""
+    row = cursor.execute(
+        "select block_size * used_blocks, block_size * free_blocks, block_size from pragma_database_size()"
+    ).fetchone()
+    assert row is not None
+    used, free, block = row
+    tables = []
+    for table in (*TABLES, "events"):
+        # Small columns of several tables share a block; it counts for each of them in part.
+        shares = cursor.execute(
+            f"""select count(distinct block) from (
+                select unnest([block_id] || additional_block_ids) as block from pragma_storage_info('{table}')
+            ) where block >= 0"""
+        ).fetchone()
+        bounds = cursor.execute(
+            f"select count(*), epoch_us(min(ts)), epoch_us(max(ts)) from {table}"
+        ).fetchone()
+        assert shares is not None
+        assert bounds is not None
+        rows, first, last = bounds
+        tables.append(TableUsage(table, rows, shares[0] * block, first, last))
+    return Usage(used, free, tuple(tables))
 
 
 def events(

@@ -1,57 +1,78 @@
-"""Deleting what is too old, at start and hourly, and never on the word of a clock that jumped."""
+"""Deleting what is too old, or what a size limit leaves no room for. Blocking calls, one transaction each."""
 
 from __future__ import annotations
 
-from loguru import logger
+from collections.abc import Mapping
 
-from oculus.clock import DAY, SECOND, ClockGuard, iso
-from oculus.errors import StorageError
+import duckdb
+
+from oculus.clock import DAY, SECOND
 from oculus.model import Micros
-from oculus.storage import ingest
-from oculus.storage.latest import Latest
-from oculus.storage.writer import Writer
-
-PERIOD = 3600.0  # seconds between two passes
-CLOCK_MARK = "clock_mark"  # key of the trusted time in `oculus_state`
+from oculus.storage.ingest import read_marks, set_state, transaction
+from oculus.storage.tiers import HOUR, MINUTE, TABLES, TIERS, floor, kept_key
 
 # Events are few, and what happened matters for longer than every number: three months at least.
 EVENTS_KEPT = 90 * DAY
 
+# Rows go by whole buckets of the tier that is built of them: what a bucket was built of is there or gone.
+_EDGES = {"metrics": MINUTE, "rollup_1m": HOUR, "rollup_1h": HOUR}
 
-class Retention:
-    """Deletes samples older than `keep` seconds by the trusted time of `guard`."""
-
-    def __init__(self, writer: Writer, latest: Latest, guard: ClockGuard, keep: float) -> None:
-        self._writer = writer
-        self._latest = latest
-        self._guard = guard
-        self.keep = keep
-        self.deleted = 0
-
-    def sweep(self) -> None:
-        """Delete what is due, and remember the trusted time for the next start.
-
-        A pass that fails (a full disk) is logged; the next one does its work.
-        """
-        trusted = self._guard.trusted()
-        keep = int(self.keep * SECOND)
-        try:
-            rows = self._writer.call(ingest.delete_before, "metrics", Micros(trusted - keep))
-            self._writer.call(ingest.delete_before, "events", Micros(trusted - max(keep, EVENTS_KEPT)))
-            self.mark()
-        except StorageError as error:
-            logger.warning("retention could not delete old samples now, next try in an hour: {}", error)
-            return
-        self._latest.forget_before(Micros(trusted - keep))
-        self.deleted += rows
-        if rows:
-            logger.info("retention deleted {} samples older than {}", rows, iso(Micros(trusted - keep)))
-
-    def mark(self) -> None:
-        """Remember the trusted time; the next start goes by it."""
-        self._writer.call(ingest.write_state, CLOCK_MARK, str(self._guard.trusted()))
+# What a size limit takes, in this order: the finest rows are the most, and least missed. Hours are few, and
+# all that is left of past years.
+SHRUNK = ("metrics", "rollup_1m")
 
 
-def last_mark(value: str | None) -> Micros | None:
-    """Return the trusted time that was remembered, if any."""
-    return Micros(int(value)) if value and value.isdecimal() else None
+def expire(connection: duckdb.DuckDBPyConnection, now: Micros, keep: Mapping[str, float]) -> int:
+    """Delete rows older than `keep` seconds (by table) and old events; return how many samples went.
+
+    What has not been rolled up yet stays. Raises StorageError, and then nothing was changed.
+    """
+    with transaction(connection):
+        marks = read_marks(connection)
+        deleted = 0
+        for table in TABLES:
+            cutoff = floor(Micros(now - int(keep[table] * SECOND)), _EDGES[table])
+            built = [marks.built[tier.table] for tier in TIERS if tier.source_table == table]
+            rows = _delete(connection, table, Micros(min([cutoff, *built])), marks.kept[table])
+            deleted += rows if table == "metrics" else 0
+        oldest = now - int(events_kept(keep) * SECOND)
+        connection.execute("delete from events where ts < make_timestamptz($1)", [oldest])
+    return deleted
+
+
+def events_kept(keep: Mapping[str, float]) -> float:
+    """Return for how many seconds events are kept: as long as samples, and a while at least."""
+    return max(keep["metrics"], EVENTS_KEPT / SECOND)
+
+
+def shrink(connection: duckdb.DuckDBPyConnection, table: str, share: float) -> tuple[int, Micros]:
+    """Delete the oldest `share` of a table's rows by whole hours; return how many went, and the new start.
+
+    The last hour stays, and what has not been rolled up. Raises StorageError, and then nothing was changed.
+    """
+    with transaction(connection):
+        marks = read_marks(connection)
+        hours = connection.execute(
+            f"""select epoch_us(ts) // {HOUR} * {HOUR} as hour, count(*) from {table}
+            group by hour order by hour"""
+        ).fetchall()
+        wanted = share * sum(count for _, count in hours)
+        built = [marks.built[tier.table] for tier in TIERS if tier.source_table == table]
+        cutoff = Micros(0)
+        for hour, count in hours[:-1]:
+            if wanted <= 0 or hour + HOUR > min(built):
+                break
+            cutoff = Micros(hour + HOUR)
+            wanted -= count
+        return _delete(connection, table, cutoff, marks.kept[table]), cutoff
+
+
+def _delete(connection: duckdb.DuckDBPyConnection, table: str, cutoff: Micros, kept: Micros) -> int:
+    """Delete what is before `cutoff`, and note from when on the table is whole."""
+    row = connection.execute(
+        f"delete from {table} where ts < make_timestamptz($1)",
+        [cutoff],
+    ).fetchone()
+    if cutoff > kept:
+        set_state(connection, kept_key(table), str(cutoff))
+    return int(row[0]) if row else 0

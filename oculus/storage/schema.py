@@ -10,6 +10,31 @@ import duckdb
 
 from oculus.errors import StartError
 
+
+def _rollup(tier: str) -> tuple[str, ...]:
+    """Return the statements for the table of a tier, and for the view that users read.
+
+    What follows from the other columns is left out of the table as NULL: an open that is the close, a high
+    and a low that are one of them, a sum of one or two values. At one or two samples to a bucket, as most
+    series have in a minute, that is most of it.
+    """
+    return (
+        f"""create table rollup_{tier} (
+            ts TIMESTAMPTZ not null, category VARCHAR not null, symbol VARCHAR not null, open DOUBLE,
+            high DOUBLE, low DOUBLE, close DOUBLE not null, sum DOUBLE, count INTEGER not null,
+            shard USMALLINT default 0
+        )""",
+        f"""create view metrics_{tier} as select ts, category, symbol,
+            coalesce(open, close) as open,
+            coalesce(high, greatest(coalesce(open, close), close)) as high,
+            coalesce(low, least(coalesce(open, close), close)) as low,
+            close,
+            coalesce(sum, case count when 2 then coalesce(open, close) + close else count * close end) as sum,
+            count, shard
+        from rollup_{tier}""",
+    )
+
+
 # Each entry is one version: statements that run in one transaction. The number is its place, from 1.
 MIGRATIONS: tuple[tuple[str, ...], ...] = (
     (
@@ -24,14 +49,29 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         # What the daemon must remember itself, such as the trusted time that retention goes by.
         "create table oculus_state (key VARCHAR not null, value VARCHAR)",
     ),
+    (
+        # Closed rows are sorted by it, new ones have 0. DuckDB skips row groups by the least and greatest
+        # number in them; of texts it keeps eight characters, and "net.http" is all that would tell.
+        "alter table metrics add column shard USMALLINT default 0",
+        "create macro shard_of(name) as (md5_number_lower(name) % 65535 + 1)::USMALLINT",
+        """create macro series(name) as table
+            select ts, value, tags from metrics where symbol = name and shard in (0, shard_of(name))""",
+        *_rollup("1m"),
+        *_rollup("1h"),
+        # Minutes that got a sample after they were rolled up: they are built again.
+        "create table oculus_late (symbol VARCHAR not null, ts TIMESTAMPTZ not null)",
+    ),
 )
 
 VERSION = len(MIGRATIONS)
 
 _NEEDED = {
-    "metrics": "ts category symbol value tags",
+    "metrics": "ts category symbol value tags shard",
     "events": "id ts source type severity message payload",
     "oculus_state": "key value",
+    "oculus_late": "symbol ts",
+    "rollup_1m": "ts category symbol open high low close sum count shard",
+    "rollup_1h": "ts category symbol open high low close sum count shard",
 }
 
 

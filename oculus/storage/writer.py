@@ -1,7 +1,7 @@
 """The one writer: a greenlet that drains the pipe, and a native thread that alone writes to the database.
 
 A batch that cannot be written is kept and tried again with growing pauses; meanwhile the pipe fills, and
-drops its oldest samples only past its bound.
+drops its oldest samples only past its bounds.
 """
 
 from __future__ import annotations
@@ -24,13 +24,17 @@ _T = TypeVar("_T")
 # Pauses between tries of a failed batch: random within a span that doubles up to the last.
 _RETRY_FIRST = 0.2  # seconds
 _RETRY_LAST = 15.0  # seconds
+# Readers that were at work when the database was given up keep it until they notice.
+_REVIVE_TRIES, _REVIVE_PAUSE = 20, 0.05  # and seconds
+_RETRY_CLOSED = 0.2  # seconds; at a stop there is little time left
 
 
 class Writer:
     """Commits what the pipe holds, `batch` samples or `flush` seconds at a time.
 
     `on_commit(batch)` is called in the writer's greenlet after each commit, and must be quick.
-    `on_state(error)` is called with the text when writing begins to fail, and with "" when it recovers.
+    `on_state(error)` is called with the text when writing begins to fail, and with "" when it recovers;
+    `on_fold(error)` likewise for the log that cannot go into the file, which stops no writing.
     """
 
     def __init__(
@@ -42,6 +46,7 @@ class Writer:
         flush: float,
         on_commit: Callable[[Batch], None],
         on_state: Callable[[str], None],
+        on_fold: Callable[[str], None] | None = None,
     ) -> None:
         self._database = database
         self._pipe = pipe
@@ -50,10 +55,12 @@ class Writer:
         self._flush = flush
         self._on_commit = on_commit
         self._on_state = on_state
+        self._on_fold = on_fold
         self._thread = NativeThreads(1)
         self._next_event_id = self._thread.run(ingest.next_event_id, database.connection)
         self._kept: Batch | None = None
         self.error = ""  # why the last try failed; empty while all is well
+        self.fold_error = ""  # why the log could not go into the file
         self.commits = 0
         self.rows = 0
         self.lost = 0  # samples of batches that the database refused for good
@@ -101,6 +108,27 @@ class Writer:
             self.error = ""
             self._on_state("")
         self._on_commit(batch)
+        self.fold()
+
+    def fold(self, least: int | None = None) -> None:
+        """Let the log go into the file when it is large, or has `least` bytes; tell when that begins and
+        ceases to fail."""
+        tried, error = self._thread.run(self._database.fold, least)
+        if error:
+            self._revive()
+        if tried and bool(error) != bool(self.fold_error):
+            self.fold_error = error
+            if self._on_fold is not None:
+                self._on_fold(error)
+
+    def _revive(self) -> None:
+        for _ in range(_REVIVE_TRIES):
+            try:
+                self._thread.run(self._database.revive)
+            except StorageError:  # in the end the next write tries again, and tells
+                gevent.sleep(_REVIVE_PAUSE)
+            else:
+                return
 
     def _commit(self, batch: Batch) -> bool:
         """Commit, trying again while that can help; return whether it is in the database."""
@@ -111,7 +139,12 @@ class Writer:
         return True
 
     def _try(self, batch: Batch) -> None:
-        self.call(ingest.write, batch, self._next_event_id)
+        self._thread.run(self._store, batch)
+
+    def _store(self, batch: Batch) -> None:
+        """Write it, in the native thread."""
+        self._database.check_place()
+        ingest.write(self._database.connection, batch, self._next_event_id)
 
     def _try_again(self, batch: Batch) -> None:
         self._thread.run(self._database.revive)
@@ -119,8 +152,9 @@ class Writer:
 
     def _failed(self, error: BaseException) -> bool:
         """Note a failed try, the first of a row to the outside; return whether another may succeed."""
-        if not self.error:
-            self.error = str(error)
+        self._database.examine(error)
+        first, self.error = not self.error, str(error)
+        if first:
             self._on_state(self.error)
         return isinstance(error, StorageError) and error.retryable
 
@@ -132,7 +166,7 @@ class Writer:
         again = Retrying(
             retry=retry_if_exception(self._failed),
             wait=wait_random_exponential(multiplier=_RETRY_FIRST, max=_RETRY_LAST),
-            sleep=gevent.sleep,
+            sleep=self._pause,
             reraise=True,
         )
         try:
@@ -140,3 +174,8 @@ class Writer:
         except StorageError:
             return False
         return True
+
+    def _pause(self, seconds: float) -> None:
+        """Wait before the next try; a stop cuts it short."""
+        if self._pipe.closed or self._pipe.wait_closed(seconds):
+            gevent.sleep(min(seconds, _RETRY_CLOSED))

@@ -15,8 +15,9 @@ from bottle import response
 
 from oculus.clock import SECOND, iso, now
 from oculus.cooperate import slices
+from oculus.errors import QueryError
 from oculus.model import ALERT_STATES, SEVERITIES, Micros, RuleState, Tags
-from oculus.storage import queries, sandbox
+from oculus.storage import queries, sandbox, tiers
 from oculus.storage.latest import Series
 from oculus.web import exposition, inputs
 from oculus.web.problems import Problem, bad_request
@@ -72,19 +73,21 @@ def _last(series: Series) -> dict[str, Any]:
 
 def metric(services: Services, symbol: str) -> dict[str, Any]:
     """GET /api/metrics/{symbol}: one series with its points in buckets."""
-    series = services.latest.get(symbol)
-    if series is None:
-        raise Problem(404, "not_found", f"there is no series {symbol!r}")
+    series = services.latest.get(symbol) or _gone(services, symbol)
     end = inputs.time_parameter("to", now())
     assert end is not None
     start = inputs.time_parameter("from", Micros(end - DEFAULT_RANGE))
     assert start is not None
     if start >= end:
         raise bad_request("from is not before to")
-    step = int(inputs.step_parameter("step", max(1.0, (end - start) / POINTS / SECOND)) * SECOND)
-    if (end - start) // max(1, step) > MAX_POINTS:
+    if inputs.query("step"):
+        step = max(1, int(inputs.step_parameter("step", 1.0) * SECOND))
+    else:
+        step = tiers.fitting((end - start) // POINTS)
+        start = tiers.aligned(start, step)
+    if (end - start) // step > MAX_POINTS:
         raise bad_request(f"that is more than {MAX_POINTS} points; take a longer step or a shorter range")
-    found = services.readers.run(queries.points, symbol, start, end, max(1, step))
+    found = services.readers.run(queries.points, symbol, start, end, step)
     return _last(series) | {
         "last": {"ts": iso(series.ts), "value": series.value},
         "from": iso(start),
@@ -105,6 +108,14 @@ def metric(services: Services, symbol: str) -> dict[str, Any]:
     }
 
 
+def _gone(services: Services, symbol: str) -> Series:
+    """Return a series that is measured no more, as the store has it; raises Problem when there was none."""
+    found = services.readers.run(queries.last, symbol)
+    if found is None:
+        raise Problem(404, "not_found", f"there is no series {symbol!r}")
+    return Series(symbol, found.ts, found.history[-1], found.tags)
+
+
 def query(services: Services) -> str:
     """POST /api/query: one reading SQL statement."""
     body = inputs.json_body()
@@ -114,7 +125,10 @@ def query(services: Services) -> str:
     if params is not None and not isinstance(params, dict | list):
         raise bad_request("params is neither an object of named values nor a list")
     started = time.perf_counter()
-    result, rows = services.sandbox.run(_query, body["sql"], params)
+    try:
+        result, rows = services.sandbox.run(_query, body["sql"], params, ceiling=True)
+    except sandbox.SqlError as error:
+        raise QueryProblem(error) from None
     columns = json.dumps([{"name": name, "type": kind} for name, kind in result.columns])
     about = {
         "row_count": len(result.rows),
@@ -127,8 +141,26 @@ def query(services: Services) -> str:
 
 def _query(cursor: queries.Cursor, sql: str, params: Any) -> tuple[sandbox.Result, str]:
     """Return the result, and its rows as JSON: megabytes of it are made in the reader's thread."""
-    result = sandbox.query(cursor, sql, params)
-    return result, f"[{', '.join(map(json.dumps, result.rows))}]"
+    try:
+        result = sandbox.query(cursor, sql, params)
+        return result, f"[{', '.join(map(json.dumps, result.rows))}]"
+    except MemoryError:
+        raise QueryError("the query needs more memory than one may take here") from None
+
+
+class QueryProblem(Problem):
+    """The answer to SQL that is wrong: it tells the place as well, where DuckDB does."""
+
+    def __init__(self, error: sandbox.SqlError) -> None:
+        super().__init__(400, "bad_query", str(error))
+        self._position = error.position
+
+    def body(self) -> dict[str, object]:
+        """Return the JSON of the answer."""
+        told: dict[str, object] = {"code": self.code, "message": self.message}
+        if self._position is not None:
+            told["position"] = self._position
+        return {"error": told}
 
 
 def rules(services: Services) -> dict[str, Any]:

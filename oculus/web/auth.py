@@ -15,6 +15,9 @@ import time
 from collections.abc import Callable
 from urllib.parse import urlsplit
 
+# Key of the WSGI environment: the request came over the local socket, whose permissions let it in.
+LOCAL = "oculus.local"
+
 COOKIE = "oculus"
 COOKIE_AGE = 90 * 86_400  # seconds that a log-in lasts
 

@@ -97,9 +97,18 @@ def spark(history: Sequence[float]) -> str:
     )
 
 
+def size_text(size: float) -> str:
+    """Return bytes as people read them: `640 kB`, `42.1 MB`."""
+    for unit, name in ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
+        if size >= unit:
+            return f"{size / unit:.0f} {name}" if size >= 100 * unit else f"{size / unit:.3g} {name}"
+    return f"{size:.3g} B"
+
+
 def span_text(seconds: float) -> str:
     """Return a duration in its largest fitting unit: `30s`, `5m`, `2h`, `3d`."""
     for size, name in ((86_400, "d"), (3_600, "h"), (60, "m")):
         if seconds >= size:
-            return f"{seconds / size:.3g}{name}"
+            count = seconds / size
+            return f"{count:.0f}{name}" if count >= 100 else f"{count:.3g}{name}"
     return f"{seconds:.3g}s"

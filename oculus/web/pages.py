@@ -7,15 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import accumulate, groupby
 
 from bottle import response
 
 from oculus.clock import SECOND, iso, now
 from oculus.cooperate import slices
+from oculus.errors import StorageError
 from oculus.model import ALERT_STATES, SEVERITIES, Micros, RuleState
 from oculus.storage import queries
 from oculus.storage.latest import Series
+from oculus.storage.upkeep import StorageReport
 from oculus.web import figures, inputs
 from oculus.web.services import Services
 from oculus.web.templates import Templates
@@ -50,6 +52,14 @@ _SHARED = frozenset({"heartbeat", "exec", "host", "oculus"})
 _MAIN = ("rtt", "up")
 _FACTS = ("status", "loss", "cert_days", "dns", "connect", "tls", "ttfb", "duration")
 _FACT_NAMES = {"cert_days": "cert", "ttfb": "first byte"}
+
+# What the tables of the store hold.
+_TABLES = {
+    "metrics": "every sample",
+    "rollup_1m": "one row a minute",
+    "rollup_1h": "one row an hour",
+    "events": "alerts, errors, starts",
+}
 
 ALERTS_SHOWN = 100
 RECENT_SHOWN = 5  # alerts on the dashboard
@@ -138,6 +148,34 @@ class RulesContext:
 
 
 @dataclass(frozen=True, slots=True)
+class TableRow:
+    """A table of the store. `share`, and the sum of those before, are in percent."""
+
+    name: str
+    what: str
+    rows: str
+    size: str
+    share: float
+    start: float
+    per_row: str
+    oldest: str
+    kept: str
+
+
+@dataclass(frozen=True, slots=True)
+class StorageContext:
+    """`fragments/storage.html`: where the space of the database file goes. `full` is in percent."""
+
+    path: str
+    size: str
+    used: str
+    free: str
+    limit: str
+    full: int
+    tables: list[TableRow]
+
+
+@dataclass(frozen=True, slots=True)
 class LoginContext:
     """`pages/login.html`."""
 
@@ -184,6 +222,14 @@ class Pages:
         """GET /partials/rules"""
         return self._templates.fragment("rules", RulesContext(self._services.rules()))
 
+    def storage(self) -> str:
+        """GET /storage"""
+        return self._templates.page("storage", _storage_context(self._services.storage()))
+
+    def storage_fragment(self) -> str:
+        """GET /partials/storage"""
+        return self._templates.fragment("storage", _storage_context(self._services.storage()))
+
     def login(self, *, wrong: bool = False) -> str:
         """GET /login"""
         if wrong:
@@ -203,7 +249,7 @@ class Pages:
             series=len(services.latest),
             firing=[rule for rule in rules if rule.state == "firing"],
             pending=[rule for rule in rules if rule.state == "pending"],
-            recent=self._recent(RECENT_SHOWN),
+            recent=self._recent_if_any(),
             panels=panels,
             not_ready=services.not_ready(),
         )
@@ -213,6 +259,13 @@ class Pages:
         severity = inputs.choice_parameter("severity", SEVERITIES)
         found = self._recent(ALERTS_SHOWN, rule=rule or None, state=state, severity=severity)
         return AlertsContext(found, rule, state or "", severity or "")
+
+    def _recent_if_any(self) -> list[Alert]:
+        """Return the alerts of the dashboard; none while the store cannot be read: all else is in memory."""
+        try:
+            return self._recent(RECENT_SHOWN)
+        except StorageError:
+            return []
 
     def _recent(self, limit: int, **filters: str | None) -> list[Alert]:
         def read(cursor: queries.Cursor) -> list[queries.StoredEvent]:
@@ -282,6 +335,34 @@ def _alert(event: queries.StoredEvent) -> Alert:
         started_at=iso(started_at),
         lasted=figures.span_text(max(1, (event.ts - started_at) // SECOND)) if state == "resolved" else "",
         explanation=str(payload.get("explanation", "")),
+    )
+
+
+def _storage_context(report: StorageReport) -> StorageContext:
+    usage = report.usage
+    total = sum(table.bytes for table in usage.tables) or 1
+    before = accumulate((table.bytes for table in usage.tables), initial=0)
+    return StorageContext(
+        path=report.path,
+        size=figures.size_text(report.size),
+        used=figures.size_text(usage.used),
+        free=figures.size_text(usage.free),
+        limit=figures.size_text(report.limit) if report.limit else "",
+        full=round(100 * usage.used / report.limit) if report.limit else 0,
+        tables=[
+            TableRow(
+                name=table.table,
+                what=_TABLES[table.table],
+                rows=f"{table.rows:,}",
+                size=figures.size_text(table.bytes),
+                share=round(100 * table.bytes / total, 1),
+                start=round(100 * start / total, 1),
+                per_row=figures.size_text(table.bytes / table.rows) if table.rows else "–",
+                oldest=iso(table.first) if table.first is not None else "",
+                kept=figures.span_text(report.keep[table.table]),
+            )
+            for table, start in zip(usage.tables, before, strict=False)
+        ],
     )
 
 

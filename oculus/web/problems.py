@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from oculus.errors import Busy, OculusError, QueryError, QueryTimeout
+from oculus.errors import Busy, OculusError, QueryError, QueryTimeout, StorageError, TooLarge
 
 # Which status and code an error of the program becomes, most special first.
 _BY_ERROR: tuple[tuple[type[OculusError], int, str], ...] = (
     (QueryTimeout, 408, "timeout"),
     (QueryError, 400, "bad_query"),
     (Busy, 503, "busy"),
+    (TooLarge, 413, "too_large"),
+    (StorageError, 503, "storage"),
 )
 
 

@@ -47,9 +47,11 @@ def routes(services: Services, pages: Pages, static: StaticFiles, login: Login) 
         ("GET", "/", pages.dashboard),
         ("GET", "/alerts", pages.alerts),
         ("GET", "/rules", pages.rules),
+        ("GET", "/storage", pages.storage),
         ("GET", "/partials/metrics", pages.metrics_fragment),
         ("GET", "/partials/alerts", pages.alerts_fragment),
         ("GET", "/partials/rules", pages.rules_fragment),
+        ("GET", "/partials/storage", pages.storage_fragment),
         ("GET", "/login", pages.login),
         ("POST", "/login", login.enter),
         ("POST", "/logout", login.leave),
@@ -112,7 +114,7 @@ class Gate:
     def check(self) -> None:
         """Raise Problem, or a redirect to the log-in, when the request may not pass."""
         path = request.path
-        if path.startswith("/static/"):
+        if path.startswith("/static/") or auth.LOCAL in request.environ:
             return
         wait = self._rate.take(request.environ.get("REMOTE_ADDR", ""))
         if wait:
@@ -244,18 +246,25 @@ class _ErrorLog(io.TextIOBase):
         return len(text)
 
 
+def serving(listener: Any, application: Any, environ: dict[str, Any] | None = None) -> WSGIServer:
+    """Return a server that is not started yet; `environ` is what every request's environment has besides."""
+    return WSGIServer(
+        listener,
+        application,
+        log=None,
+        error_log=_ErrorLog(),
+        spawn=Pool(MAX_CONNECTIONS),
+        handler_class=_Handler,
+        environ=environ,
+    )
+
+
 class WebServer:
     """The listening server."""
 
     def __init__(self, listener: Any, services: Services) -> None:
-        self._server = WSGIServer(
-            listener,
-            application(services),
-            log=None,
-            error_log=_ErrorLog(),
-            spawn=Pool(MAX_CONNECTIONS),
-            handler_class=_Handler,
-        )
+        self.application = application(services)
+        self._server = serving(listener, self.application)
 
     def start(self) -> None:
         """Begin to accept connections."""

@@ -9,6 +9,7 @@ from oculus.config.settings import ServerSettings
 from oculus.model import RuleState, Sample
 from oculus.storage.latest import Latest
 from oculus.storage.readers import Readers
+from oculus.storage.upkeep import StorageReport
 from oculus.web.exposition import Metric
 
 
@@ -19,7 +20,7 @@ class Services:
     Users' SQL runs in `sandbox`, so that it can keep no page waiting, whose reads run in `readers`.
     `offer` queues samples from outside and tells whether they fitted. `not_ready` gives the reason why the
     daemon cannot do its work, or an empty text. `stale_after` gives the seconds after which a symbol's
-    last value counts as old.
+    last value counts as old. `storage` tells where the space goes.
     """
 
     server: ServerSettings
@@ -31,3 +32,4 @@ class Services:
     not_ready: Callable[[], str]
     metrics: Callable[[], list[Metric]]
     stale_after: Callable[[str], float]
+    storage: Callable[[], StorageReport]

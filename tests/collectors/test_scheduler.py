@@ -11,9 +11,9 @@ from typing import Any
 import gevent
 import pytest
 
-from oculus.clock import now
+from oculus.clock import SECOND, now
 from oculus.collectors.base import Collector, Context
-from oculus.collectors.scheduler import FIRST_WITHIN, MAX_SAMPLES, Scheduler, phase
+from oculus.collectors.scheduler import FIRST_WITHIN, MAX_SAMPLES, Scheduler, phase, turn
 from oculus.config.decode import Seconds
 from oculus.config.settings import CollectorSettings, CollectorSpec
 from oculus.model import Event, Micros, Sample
@@ -382,3 +382,33 @@ def test_a_collector_cannot_end_the_program(bench: Bench, error: type[BaseExcept
     bench.scheduler.start(Plugged(lambda: [Sample("custom.other", 1.0)], "d"))
     wait_for(lambda: {"custom.survivor", "custom.other"} == {sample.symbol for sample in bench.samples})
     assert [death.partition(":")[0] for death in bench.deaths] == [error.__name__] * 2
+
+
+# -- stamps ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("interval", "after", "stamp"),
+    [
+        (30.0, 30.0012, 30.0),
+        (30.0, 29.9990, 30.0),
+        (30.0, 30.049, 30.0),
+        (30.0, 30.051, 30.051),
+        (1.0, 1.011, 1.011),
+        (30.0, 90.004, 90.0),  # two ticks were skipped
+        (30.0, 45.0, 45.0),  # a reload began it anew
+        (0.1, 0.1009, 0.1),
+        (0.1, 0.1011, 0.1011),
+        (30.0, -3600.0, -3600.0),  # the clock was set back
+        (3600.0, 3600.004, 3600.0),
+    ],
+)
+def test_a_run_on_its_turn_is_stamped_with_it(interval: float, after: float, stamp: float) -> None:
+    """Milliseconds of the scheduler's own lateness are no part of the time; more than that is."""
+    last = Micros(1_800_000_000 * SECOND + 123_456)
+    assert turn(Micros(last + round(after * SECOND)), last, interval) == last + round(stamp * SECOND)
+
+
+def test_the_first_run_is_stamped_with_its_start() -> None:
+    """There is no turn to go by yet."""
+    assert turn(Micros(5), None, 30.0) == 5

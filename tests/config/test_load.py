@@ -17,6 +17,7 @@ from oculus.collectors.ping import PingSettings
 from oculus.config import Settings, load, loads
 from oculus.config.builtin import DEMO, STARTER
 from oculus.errors import ConfigError
+from oculus.storage.database import DEFAULT_MEMORY
 from tests.support.configs import SEED, VOCABULARY, mistakes_of, settings_of, write
 
 # -- what is right ------------------------------------------------------------------------------------
@@ -30,7 +31,7 @@ def test_an_empty_file_has_every_default() -> None:
     assert not settings.server.insecure
     database = settings.database
     assert (database.path, database.retention, database.flush) == ("oculus.db", 7 * 86_400.0, 1.0)
-    assert (database.memory_limit, database.threads) == (128_000_000, 1)
+    assert (database.memory_limit, database.threads) == (DEFAULT_MEMORY, 1)
     assert (settings.log.level, settings.log.format, settings.log.file) == ("info", "text", "")
     assert settings.collectors == ()
     assert settings.rules == ()

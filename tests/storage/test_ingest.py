@@ -86,9 +86,9 @@ def test_the_category_is_that_of_the_symbol(database: Database, symbol: str) -> 
     assert rows(database, "select category, symbol from metrics") == [(category_of(symbol), symbol)]
 
 
-@pytest.mark.parametrize("count", [1, ingest.CHUNK - 1, ingest.CHUNK, ingest.CHUNK + 1, 3 * ingest.CHUNK + 7])
+@pytest.mark.parametrize("count", [1, 2_047, 2_048, 2_049, 30_007])
 def test_batches_of_every_size_are_whole_and_in_order(database: Database, count: int) -> None:
-    """A batch longer than a chunk loses, doubles and mixes up nothing."""
+    """A batch longer than DuckDB's vectors loses, doubles and mixes up nothing."""
     write(database, *(sample(float(number), number, f"custom.s{number % 7}") for number in range(count)))
     found = rows(database, "select epoch_us(ts), value, symbol from metrics order by rowid")
     assert found == [(number, float(number), f"custom.s{number % 7}") for number in range(count)]
@@ -140,7 +140,7 @@ def test_a_batch_that_cannot_be_written_leaves_nothing(
     database: Database, samples: list[Sample], events: list[Event]
 ) -> None:
     """One bad row at the end of a long batch: none of it is stored, and trying again is pointless."""
-    good = [sample(float(number)) for number in range(ingest.CHUNK + 1)]
+    good = [sample(float(number)) for number in range(1_001)]
     with pytest.raises(StorageError) as caught:
         write(database, *good, *samples, events=(event("good"), *events))
     assert not caught.value.retryable

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -18,6 +19,7 @@ from oculus.storage import ingest, sandbox
 from oculus.storage.database import Database
 from oculus.storage.readers import Readers
 from oculus.supervise import Watchdog
+from oculus.telemetry import resident
 from tests.support.servers import wait_for
 
 block = get_original("time", "sleep")
@@ -198,6 +200,45 @@ def test_reading_goes_on_while_a_batch_is_written(readers: Making, database: Dat
     assert made.run(count, timeout=1.0) == 1
     database.connection.execute("commit")
     assert made.run(count) == 0
+
+
+def test_a_query_that_takes_too_much_memory_is_ended(readers: Making) -> None:
+    """It is an error of the query; afterwards memory is given back, and the process is bounded no more."""
+    made = readers()
+    bound = resource.getrlimit(resource.RLIMIT_DATA)
+    before = resident()
+    for sql in ("select repeat('x', 1000000) from range(5000)", "select len(repeat('x', 2000000000))"):
+        with pytest.raises(QueryError, match="emory"):
+            made.run(sandbox.query, sql, ceiling=True)
+    assert made.run(sandbox.query, "select 1", ceiling=True).rows == [[1]]
+    assert resource.getrlimit(resource.RLIMIT_DATA) == bound
+    assert resident() - before < 150e6
+
+
+def test_a_step_that_cannot_be_interrupted_is_left_alone(
+    readers: Making, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its caller is told after a grace; the thread serves nobody until the step has ended."""
+    monkeypatch.setattr("oculus.storage.readers.GRACE", 0.1)
+    made = readers(threads=1)
+    started = time.monotonic()
+    with pytest.raises(QueryTimeout):
+        made.run(lambda cursor: block(1.0), timeout=0.1)
+    assert time.monotonic() - started < 0.8
+    assert made.run(count) == 1
+    assert time.monotonic() - started >= 1.0
+
+
+def test_closing_does_not_wait_for_ever(readers: Making, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stop must be over in a few seconds, whatever still runs."""
+    monkeypatch.setattr("oculus.storage.readers.CLOSING", 0.1)
+    made = readers(threads=1)
+    greenlet = gevent.spawn(made.run, lambda cursor: block(0.6))
+    gevent.sleep(0.02)
+    started = time.monotonic()
+    made.close()
+    assert time.monotonic() - started < 0.5
+    greenlet.join()
 
 
 def test_closing_waits_for_queries(readers: Making) -> None:

@@ -15,9 +15,9 @@ import pytest
 
 from oculus.errors import QueryError
 from oculus.model import Batch, Event, Micros, Sample
-from oculus.storage import ingest
+from oculus.storage import guard, ingest
 from oculus.storage.database import Database
-from oculus.storage.sandbox import MAX_ROWS, MAX_SQL, Result, query
+from oculus.storage.sandbox import MAX_ROWS, MAX_SQL, Result, SqlError, query
 from oculus.storage.threads import NativeThreads
 
 
@@ -266,11 +266,96 @@ def test_looking_around_is_allowed(guarded: Guarded, sql: str) -> None:
     guarded.check()
 
 
-def test_a_hidden_checkpoint_changes_nothing(guarded: Guarded) -> None:
-    """Even one that is put together at run time does no more than write the log into the file."""
-    with suppress(QueryError):
-        guarded.query("from query('from check' || 'point()')")
+def test_text_that_looks_like_a_function_is_text(guarded: Guarded) -> None:
+    """Only what is called counts: not what stands in texts, comments and names."""
+    sql = "select 'checkpoint()' as \"query('x')\" -- getenv('HOME')"
+    assert guarded.query(sql).rows == [["checkpoint()"]]
+
+
+@pytest.mark.parametrize(
+    ("sql", "rows"),
+    [
+        (
+            "pivot (from metrics select symbol) on symbol in ('custom.s0', 'custom.s1') using count(*)",
+            [[17, 17]],
+        ),
+        ("select count(*) from (unpivot (select 1 as a, 2 as b) on a, b)", [[2]]),
+    ],
+)
+def test_pivot_with_named_values_and_unpivot_are_answered(
+    guarded: Guarded, sql: str, rows: list[list[Any]]
+) -> None:
+    """They are one SELECT for DuckDB."""
+    assert guarded.query(sql).rows == rows
     guarded.check()
+
+
+@pytest.mark.parametrize("name", ["rel", "leaked"])
+def test_no_variable_of_the_program_is_a_table(guarded: Guarded, name: str) -> None:
+    """DuckDB's client can read Python's variables; here it must not."""
+    rel = leaked = guarded.database.connection.sql("select 1 as secret")
+    assert rel is leaked
+    with pytest.raises(QueryError, match="does not exist"):
+        guarded.query(f"select * from {name}")
+
+
+@pytest.mark.parametrize(
+    ("sql", "place"),
+    [
+        ("select nothing from metrics", 7),
+        ("select 1,\n  nothing from metrics", 12),
+        ("select 'x", 7),
+        ("select 1 frm metrics", 13),
+        ("explain analyze select nothing from metrics", 23),
+        ("/* x */ explain select nothing from metrics", 23),
+        ("explain select 'x", 15),
+        ("select " + "1, " * 100 + "nothing from metrics", 307),
+    ],
+)
+def test_errors_tell_the_place(guarded: Guarded, sql: str, place: int) -> None:
+    """The message quotes the line with a caret, as DuckDB does; `position` is the place in the statement."""
+    with pytest.raises(SqlError) as caught:
+        guarded.query(sql)
+    assert caught.value.position == place
+    assert "\nLINE " in str(caught.value)
+    assert str(caught.value).rstrip().endswith("^")
+
+
+def test_every_function_of_the_database_is_classified() -> None:
+    """A version of DuckDB that brings a new function which acts, or a table function, must be looked at."""
+    connection = duckdb.connect()
+    rows = connection.execute(
+        "select distinct lower(function_name), function_type, has_side_effects from duckdb_functions()"
+    ).fetchall()
+    connection.close()
+    volatile = {name for name, _, acts in rows if acts}
+    assert volatile <= guard.ACTING | guard.VOLATILE
+    tables = {name for name, kind, _ in rows if kind in ("table", "table_macro")}
+    assert tables - guard.TABLE_FUNCTIONS == DENIED_TABLE_FUNCTIONS
+    assert {kind for _, kind, _ in rows} == {
+        "aggregate", "macro", "pragma", "scalar", "table", "table_macro", "window",
+    }  # fmt: skip
+
+
+# Table functions that are kept from users: they act, read files, run SQL, or tell what is not theirs.
+DENIED_TABLE_FUNCTIONS = set(
+    """
+    arrow_scan arrow_scan_dumb checkpoint create_external_resource deregister_external_resource
+    destroy_external_resource disable_logging disable_profiling duckdb_eviction_queues
+    duckdb_extension_repositories duckdb_external_file_cache duckdb_external_resource_types
+    duckdb_external_resources duckdb_grammar_extensions duckdb_log_contexts duckdb_logs
+    duckdb_logs_parsed duckdb_prepared_statements duckdb_profiling_settings
+    duckdb_secret_type_parameters duckdb_secret_types duckdb_secrets enable_logging enable_profiling
+    force_checkpoint glob json_execute_serialized_sql pandas_scan parquet_bloom_probe
+    parquet_file_metadata parquet_full_metadata parquet_kv_metadata parquet_metadata parquet_scan
+    parquet_schema python_arrow_scan python_map_function query query_table read_blob read_csv
+    read_csv_auto read_duckdb read_json read_json_auto read_json_objects read_json_objects_auto
+    read_ndjson read_ndjson_auto read_ndjson_objects read_parquet read_single_csv_file
+    read_single_json_file read_single_parquet_file read_text register_external_resource
+    register_external_resource_type seq_scan sniff_csv test_vector_types truncate_duckdb_logs
+    which_secret
+    """.split()  # noqa: SIM905 - a list of words
+)
 
 
 # -- parameters ----------------------------------------------------------------------------------------
@@ -355,8 +440,11 @@ TYPES = {
     "null": ("null", None),
     "boolean": ("true", True),
     "integer": ("42", 42),
-    "bigint": ("9223372036854775807", 9223372036854775807),
-    "hugeint": ("170141183460469231731687303715884105727", 170141183460469231731687303715884105727),
+    "the largest exact integer": ("9007199254740991", 9007199254740991),
+    "a larger integer": ("9007199254740992", "9007199254740992"),
+    "bigint": ("-9223372036854775808", "-9223372036854775808"),
+    "hugeint": ("170141183460469231731687303715884105727", "170141183460469231731687303715884105727"),
+    "a large integer in a list": ("[9007199254740992]", ["9007199254740992"]),
     "double": ("0.1::double", 0.1),
     "nan": ("'nan'::double", "nan"),
     "infinity": ("'-inf'::double", "-inf"),
@@ -371,13 +459,40 @@ TYPES = {
     "timestamp with time zone": ("'2026-01-31 12:30:00.25+01'::timestamptz", "2026-01-31T11:30:00.250Z"),
     "timestamp to the microsecond": ("make_timestamptz(1700000000123456)", "2023-11-14T22:13:20.123456Z"),
     "timestamp before 1970": ("make_timestamptz(-1)", "1969-12-31T23:59:59.999999Z"),
-    "interval": ("interval 90 second", 90.0),
+    "timestamp in nanoseconds": (
+        "'2026-01-31 12:30:00.123456789'::timestamp_ns",
+        "2026-01-31T12:30:00.123456789",
+    ),
+    "timestamp in seconds": ("'2026-01-31 12:30:00'::timestamp_s", "2026-01-31T12:30:00"),
+    "timestamp before Christ": ("'0044-03-15 (BC) 00:00:00'::timestamp", "0044-03-15 (BC) 00:00:00"),
+    "last timestamp of Python": ("'9999-12-31 23:59:59.999999'::timestamp", "9999-12-31T23:59:59.999999"),
+    "infinite timestamp": ("'infinity'::timestamp", "infinity"),
+    "first timestamp": ("'-infinity'::timestamp", "-infinity"),
+    "infinite timestamp with time zone": ("'infinity'::timestamptz", "infinity"),
+    "first timestamp with time zone": ("'-infinity'::timestamptz", "-infinity"),
+    "date without end": ("'infinity'::date", "infinity"),
+    "date before all": ("'-infinity'::date", "-infinity"),
+    "last date of Python": ("'9999-12-31'::date", "9999-12-31"),
+    "date beyond Python": ("'12026-01-31'::date", "12026-01-31"),
+    "end of the day": ("'24:00:00'::time", "24:00:00"),
+    "time with time zone": ("'10:00:00+02'::timetz", "10:00:00+02:00"),
+    "interval": ("interval 90 second", "00:01:30"),
+    "interval in months": ("interval '14 months -3 days'", "1 year 2 months -3 days"),
+    "interval in a list": ("[interval 1 month, null]", ["1 month", None]),
+    "interval in a structure": ("{'interval': interval 1 month}", {"interval": "1 month"}),
+    "interval in a union": ("union_value(a := interval 1 day)", "1 day"),
+    "nanoseconds in a map": ("map {'k': '2026-01-31'::timestamp_ns}", {"k": "2026-01-31 00:00:00"}),
     "list": ("[1, null, 3]", [1, None, 3]),
     "array": ("[1, 2]::integer[2]", [1, 2]),
     "nested list": ("[['nan'::double], []]", [["nan"], []]),
     "struct": ("{'a': 1, 'b': {'c': make_timestamptz(0)}}", {"a": 1, "b": {"c": "1970-01-01T00:00:00.000Z"}}),
     "map": ("map {'k': 1.5::decimal(3, 1)}", {"k": "1.5"}),
-    "map by number": ("map {1: 'x'}", {"1": "x"}),
+    "map by number": ("map {1: 'x'}", [[1, "x"]]),
+    "map by list": ("map {[1]: 'x', [2]: 'y'}", [[[1], "x"], [[2], "y"]]),
+    "map by time": ("map {make_timestamptz(0): 1}", [["1970-01-01T00:00:00.000Z", 1]]),
+    "empty map by number": ("map()::map(integer, integer)", []),
+    "unnamed structure": ("row(1, 'a')", [1, "a"]),
+    "variant": ("{'a': 1}::variant", {"a": 1}),
     "enum": ("'a'::enum ('a', 'b')", "a"),
     "union": ("union_value(n := 5)", 5),
     "json": ("'{\"a\": [1]}'::json", '{"a": [1]}'),
@@ -396,6 +511,18 @@ def test_every_type_becomes_json(guarded: Guarded, expression: str, value: Any) 
         assert type(found) is type(value)
     assert result.columns[0][0] == "x"
     assert result.columns[0][1]
+
+
+def test_rows_keep_their_order_when_columns_become_text(guarded: Guarded) -> None:
+    """The query is put around with another one; what it sorts stays sorted, and equal names stay apart."""
+    ordered = "from range(500) order by hash(range)"
+    plain = guarded.query(f"select range, range {ordered}")
+    found = guarded.query(f"select range, to_days(1) as range {ordered}; -- the end")
+    assert [row[0] for row in found.rows] == [row[0] for row in plain.rows]
+    assert found.columns == [("range", "BIGINT"), ("range", "INTERVAL")]
+    limited = "select to_days($days::integer) as d from range(3) limit $most"
+    assert guarded.query(limited, {"days": 2, "most": 1}).rows == [["2 days"]]
+    assert guarded.query("select to_days(?::integer)", [3]).rows == [["3 days"]]
 
 
 def test_all_types_of_the_database_become_json(guarded: Guarded) -> None:

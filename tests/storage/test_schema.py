@@ -2,14 +2,31 @@
 
 from __future__ import annotations
 
+import lzma
 from pathlib import Path
 
 import duckdb
 import pytest
 
 from oculus.errors import StartError
-from oculus.storage import schema
+from oculus.model import Micros
+from oculus.storage import ingest, rollup, schema, sort
 from oculus.storage.database import Database
+
+RELATIONS = {
+    "metrics", "events", "rollup_1m", "rollup_1h", "metrics_1m", "metrics_1h",
+    "oculus_late", "oculus_schema", "oculus_state",
+}  # fmt: skip
+
+# Files that earlier versions left: stopped, or killed with its last samples in the log alone.
+FILES = Path(__file__).parent / "files"
+
+
+def unpack(name: str, folder: Path) -> Path:
+    """Put a file of an earlier version into a folder, and its log if there is one."""
+    for packed in FILES.glob(f"{name}.db*.xz"):
+        (folder / packed.stem).write_bytes(lzma.decompress(packed.read_bytes()))
+    return folder / f"{name}.db"
 
 
 def execute(path: Path, *statements: str) -> None:
@@ -41,20 +58,26 @@ def test_a_fresh_file_gets_the_tables_of_the_contract(tmp_path: Path) -> None:
     found = columns(path)
     assert found["metrics"] == [
         ("ts", "TIMESTAMP WITH TIME ZONE"), ("category", "VARCHAR"), ("symbol", "VARCHAR"),
-        ("value", "DOUBLE"), ("tags", "JSON"),
+        ("value", "DOUBLE"), ("tags", "JSON"), ("shard", "USMALLINT"),
     ]  # fmt: skip
     assert found["events"] == [
         ("id", "BIGINT"), ("ts", "TIMESTAMP WITH TIME ZONE"), ("source", "VARCHAR"), ("type", "VARCHAR"),
         ("severity", "VARCHAR"), ("message", "VARCHAR"), ("payload", "JSON"),
     ]  # fmt: skip
-    assert set(found) == {"metrics", "events", "oculus_state", "oculus_schema"}
+    for tier in ("1m", "1h"):
+        assert found[f"metrics_{tier}"] == [
+            ("ts", "TIMESTAMP WITH TIME ZONE"), ("category", "VARCHAR"), ("symbol", "VARCHAR"),
+            ("open", "DOUBLE"), ("high", "DOUBLE"), ("low", "DOUBLE"), ("close", "DOUBLE"), ("sum", "DOUBLE"),
+            ("count", "INTEGER"), ("shard", "USMALLINT"),
+        ]  # fmt: skip
+    assert set(found) == RELATIONS
 
 
 def test_opening_again_changes_nothing(tmp_path: Path) -> None:
     """Migrations that were made are not made again, and the content stays."""
     path = tmp_path / "again.db"
     Database(str(path)).close()
-    execute(path, "insert into metrics values (now(), 'custom', 'custom.x', 1, '{}')")
+    execute(path, "insert into metrics (ts, category, symbol) values (now(), 'custom', 'custom.x')")
     before = path.read_bytes()
     Database(str(path)).close()
     assert path.read_bytes() == before
@@ -123,7 +146,7 @@ def test_a_start_that_was_cut_off_is_made_good(tmp_path: Path) -> None:
     path = tmp_path / "cut.db"
     execute(path, "create table oculus_schema (version INTEGER, applied TIMESTAMPTZ)")
     Database(str(path)).close()
-    assert set(columns(path)) == {"metrics", "events", "oculus_state", "oculus_schema"}
+    assert set(columns(path)) == RELATIONS
 
 
 def test_a_migration_that_fails_leaves_nothing_behind(
@@ -146,7 +169,7 @@ def test_a_new_version_is_added_to_an_old_file(tmp_path: Path, monkeypatch: pyte
     """Only what is missing is done, and noted."""
     path = tmp_path / "old.db"
     Database(str(path)).close()
-    execute(path, "insert into metrics values (now(), 'custom', 'custom.x', 1, '{}')")
+    execute(path, "insert into metrics (ts, category, symbol) values (now(), 'custom', 'custom.x')")
     monkeypatch.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS, ("create table more (i integer)",)))
     monkeypatch.setattr(schema, "VERSION", schema.VERSION + 1)
     Database(str(path)).close()
@@ -156,3 +179,37 @@ def test_a_new_version_is_added_to_an_old_file(tmp_path: Path, monkeypatch: pyte
     )  # fmt: skip
     assert connection.execute("select count(*) from metrics, (select count(*) from more)").fetchone() == (1,)
     connection.close()
+
+
+@pytest.mark.parametrize(("name", "late"), [("version_1_clean", 0), ("version_1_killed", 5)])
+def test_a_file_of_an_earlier_version_is_brought_up_to_date(tmp_path: Path, name: str, late: int) -> None:
+    """All that it holds is there, what came since works on it, and its rollups are built."""
+    database = Database(str(unpack(name, tmp_path)))
+    connection = database.connection
+    assert connection.execute("select count(*), count(distinct symbol) from metrics").fetchone() == (
+        1_920 + late, 4 + bool(late),
+    )  # fmt: skip
+    assert connection.execute("select sum(value) from metrics where symbol like '%.up'").fetchone() == (
+        940.0,
+    )
+    assert connection.execute("select type, payload->>'rule' from events order by id").fetchall() == [
+        ("system", None), ("alert", "slow"),
+    ]  # fmt: skip
+    assert connection.execute("select max(version) from oculus_schema").fetchone() == (schema.VERSION,)
+    mark = Micros(int(ingest.read_state(connection, "clock_mark") or 0))
+    while rollup.advance(connection, mark):
+        pass
+    assert connection.execute("select sum(count) from metrics_1m").fetchone() == (1_920 + late,)
+    assert connection.execute("select sum(count) from metrics_1h").fetchone() == (1_920 + late,)
+    slices = sort.plan(connection, "metrics", Micros(0), mark)
+    for slice_ in slices:
+        sort.rewrite(connection, "metrics", slice_, Micros(0), mark)
+    assert connection.execute("select count(*) from metrics where shard = 0").fetchone() == (0,)
+    database.close()
+    Database(str(tmp_path / f"{name}.db")).close()
+
+
+def test_there_is_a_file_of_each_earlier_version() -> None:
+    """A new version is not tested before the one before it has left its file."""
+    found = {int(path.name.split("_")[1]) for path in FILES.glob("version_*")}
+    assert found == set(range(1, schema.VERSION))

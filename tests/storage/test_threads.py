@@ -80,3 +80,40 @@ def test_closing_waits_for_calls() -> None:
     gevent.sleep(0.02)
     threads.close()
     assert len(done) == 1
+
+
+def test_who_waits_longest_is_next() -> None:
+    """A greenlet that calls without end leaves the others their turn."""
+    threads = NativeThreads(1)
+    order: list[str] = []
+
+    def busy() -> None:
+        while len(order) < 50:
+            threads.run(order.append, "busy")
+
+    def other() -> None:
+        gevent.sleep(0.001)
+        threads.run(order.append, "other")
+
+    gevent.joinall([gevent.spawn(busy), gevent.spawn(other)], timeout=10, raise_error=True)
+    threads.close()
+    assert "other" in order[:-1]
+
+
+def test_one_that_gives_up_waiting_leaves_its_place() -> None:
+    """Killed before its turn, or just as it comes: the thread goes on to the next."""
+    threads = NativeThreads(1)
+    threads.start(block, 0.05)
+    waiting = [gevent.spawn(threads.run, block, 0.0) for _ in range(3)]
+    gevent.sleep(0.01)
+    waiting[0].kill()
+    assert threads.run(lambda: 7) == 7
+    gevent.joinall(waiting[1:], raise_error=True)
+    turns = threads.start(block, 0.02)
+    late = gevent.spawn(threads.run, block, 0.0)
+    gevent.sleep(0)
+    turns.then(lambda: late.kill(block=False))
+    turns.result()
+    late.join()
+    assert threads.run(lambda: 8) == 8
+    threads.close()

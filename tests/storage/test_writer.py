@@ -199,7 +199,7 @@ def test_a_batch_that_is_refused_for_good_does_not_stop_the_next(bench: Benches)
     assert made.writer.lost == 1
     assert made.writer.error == ""
     assert len(made.states) == 2
-    assert "never" in made.states[0]
+    assert "cannot be stored" in made.states[0]
     assert made.states[1] == ""
     assert made.deaths == []
 
@@ -403,3 +403,86 @@ def test_what_was_committed_survives_a_kill(tmp_path: Path) -> None:
     count, distinct, last = row
     assert count == distinct == last + 1
     assert count >= committed > 5000
+
+
+# A checkpoint that finds no room, in a process of its own: the file may not grow, the log may.
+FULL_CHECKPOINT = """
+import json, os, resource, sys
+import gevent
+from oculus.model import Batch, Event, Micros, Sample
+from oculus.pipe import Pipe
+from oculus.storage import queries
+from oculus.storage.database import Database
+from oculus.storage.readers import Readers
+from oculus.storage.writer import Writer
+
+def put(count):
+    global so_far
+    pipe.put([Sample("custom.x", n * 1.1, Micros(n)) for n in range(so_far, so_far + count)])
+    so_far += count
+    while writer.rows < so_far:
+        gevent.sleep(0.005)
+
+so_far = 0
+database = Database(sys.argv[1], checkpoint=100_000)
+database.connection.execute("insert into oculus_state select range, hash(range) from range(200000)")
+database.connection.execute("checkpoint")
+readers = Readers(database)
+pipe = Pipe(1_000_000)
+states, folds, failed_reads, reads = [], [], [], 0
+writer = Writer(
+    database, pipe, batch=500, flush=0.01,
+    on_commit=lambda batch: None, on_state=states.append, on_fold=folds.append,
+)
+running = gevent.spawn(writer.run)
+
+def read():
+    global reads
+    while not running.dead:
+        try:
+            readers.run(queries.events)
+            reads += 1
+        except Exception as error:
+            failed_reads.append(repr(error))
+        gevent.sleep(0)
+
+reading = [gevent.spawn(read) for _ in range(3)]
+limit = os.path.getsize(sys.argv[1])
+resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
+for _ in range(20):
+    put(500)
+while not folds:
+    put(500)
+put(500)
+resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+pipe.close()
+running.join(30)
+gevent.joinall(reading, timeout=10)
+readers.close()
+writer.close()
+os.kill(os.getpid(), 9) if sys.argv[2] == "kill" else database.close()
+"""
+
+_TOLD = """
+print(json.dumps({"folds": [bool(f) for f in folds], "states": [bool(s) for s in states], "put": so_far,
+    "failed": failed_reads[:3], "reads": reads > 10}), flush=True)
+"""
+
+
+@pytest.mark.parametrize("end", ["close", "kill"])
+def test_a_checkpoint_on_a_full_disk_doubles_and_stops_nothing(tmp_path: Path, end: str) -> None:
+    """Its failure is told once, commits go on, readers meanwhile find what they ask for."""
+    path = tmp_path / "oculus.db"
+    code = FULL_CHECKPOINT.replace("readers.close()\n", f"readers.close()\n{_TOLD}")
+    done = python(code, path, end, patched=True)
+    assert done.returncode == (0 if end == "close" else -9), done.stderr
+    told = json.loads(done.stdout)
+    assert told["folds"] == [True]
+    assert told["states"] == []
+    assert (told["failed"], told["reads"]) == ([], True)
+    opened = Database(str(path))
+    row = opened.connection.execute(
+        "select count(*), count(distinct ts), max(epoch_us(ts)) from metrics"
+    ).fetchone()
+    opened.close()
+    assert row == (told["put"], told["put"], told["put"] - 1)

@@ -82,7 +82,7 @@ class HttpServer:
 # Below the kernel's own range (32768 and up on Linux), from which any outgoing connection may get its port
 # between the look and the use; each process of tests starts elsewhere, and hands no port out twice.
 _FIRST = 10_000 + os.getpid() * 97 % 20_000
-_PORTS = itertools.cycle([*range(_FIRST, 32_000), *range(10_000, _FIRST)])
+_PORTS: Iterator[int] = itertools.cycle([*range(_FIRST, 32_000), *range(10_000, _FIRST)])
 
 
 def free_port() -> int:

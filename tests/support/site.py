@@ -11,8 +11,8 @@ import gevent
 import requests
 from gevent import socket
 
-from oculus.clock import now
-from oculus.config.settings import RuleSettings, ServerSettings
+from oculus.clock import ClockGuard, now
+from oculus.config.settings import DatabaseSettings, RuleSettings, ServerSettings
 from oculus.model import Batch, Event, Micros, Sample
 from oculus.pipe import Pipe
 from oculus.rules.engine import RuleEngine
@@ -20,6 +20,7 @@ from oculus.storage import ingest
 from oculus.storage.database import Database
 from oculus.storage.latest import Latest
 from oculus.storage.readers import Readers
+from oculus.storage.upkeep import Upkeep
 from oculus.storage.writer import Writer
 from oculus.web.exposition import Metric
 from oculus.web.server import WebServer
@@ -40,6 +41,7 @@ class Site:
         *,
         server: ServerSettings | None = None,
         queue: int = 200_000,
+        max_size: int = 0,
         rules: Sequence[RuleSettings] = (),
         drain: bool = True,
         not_ready: Callable[[], str] = lambda: "",
@@ -58,6 +60,10 @@ class Site:
             on_state=lambda error: None,
         )
         self.readers = Readers(self.database)
+        guard = ClockGuard(None)
+        self.upkeep = Upkeep(
+            self.database, self.writer, self.readers, self.latest, guard, DatabaseSettings().keep, max_size
+        )
         self.engine = RuleEngine(rules, self._last)
         listener = socket.socket()
         listener.bind(("127.0.0.1", 0))
@@ -74,6 +80,7 @@ class Site:
             not_ready=not_ready,
             metrics=metrics,
             stale_after=stale_after,
+            storage=self.upkeep.report,
         )
         self._web = WebServer(listener, services)
         self._web.start()

@@ -37,15 +37,18 @@ def strict(text: str) -> Any:
     return json.loads(text, parse_constant=refuse)
 
 
-def error_of(answer: Any, status: int) -> dict[str, str]:
-    """Return the error of an answer; fails unless it has this status and the one shape of errors."""
+def error_of(answer: Any, status: int) -> dict[str, Any]:
+    """Return the error of an answer; fails unless it has this status and the one shape of errors.
+
+    Errors of SQL tell their place besides.
+    """
     assert answer.status_code == status, answer.text
     assert answer.headers["Content-Type"] == "application/json"
     body = strict(answer.text)
     assert list(body) == ["error"]
-    assert list(body["error"]) == ["code", "message"]
-    assert all(isinstance(text, str) and text for text in body["error"].values())
-    error: dict[str, str] = body["error"]
+    error: dict[str, Any] = body["error"]
+    assert [key for key in error if key != "position" or error["code"] != "bad_query"] == ["code", "message"]
+    assert all(isinstance(error[key], str) and error[key] for key in ("code", "message"))
     return error
 
 
@@ -318,7 +321,7 @@ def test_every_value_of_a_row_is_json(filled: Site) -> None:
             None,
             [1, 2],
             {"a": "2020-01-01T00:00:00.000Z"},
-            2**127 - 1,
+            str(2**127 - 1),
         ]
     ]
 
@@ -341,6 +344,7 @@ def test_a_query_shows_at_most_1000_rows_and_says_so(filled: Site, count: int, t
         ("select $a", "a"),
         ("select 1; select 2", "exactly one"),
         ("", "exactly one"),
+        ("select * from metrics where query('select 1')", "query() is not allowed"),
         ("insert into metrics values (now(), 'a', 'a', 1, '{}')", "INSERT"),
         ("delete from metrics", "DELETE"),
         ("drop table metrics", "DROP"),
@@ -363,6 +367,20 @@ def test_a_query_that_is_wrong_or_does_not_read_is_refused_in_duckdbs_words(
     assert error["code"] == "bad_query"
     assert told in error["message"]
     assert len(filled.stored("custom.index")) == 1
+
+
+@pytest.mark.parametrize(
+    ("sql", "position"),
+    [
+        ("select nothing from metrics", 7),
+        ("select 'x", 7),
+        ("select 1; select 2", None),
+        ("drop table x", None),
+    ],
+)
+def test_a_wrong_query_tells_the_place_if_there_is_one(filled: Site, sql: str, position: int | None) -> None:
+    """The answer names the character at which DuckDB found the fault."""
+    assert error_of(run(filled, sql), 400).get("position") == position
 
 
 @pytest.mark.parametrize(

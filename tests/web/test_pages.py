@@ -299,6 +299,29 @@ def test_a_page_names_only_files_of_its_own_that_exist(site: Site, path: str) ->
         assert site.get(file).status_code == 200, file
 
 
+# -- storage ---------------------------------------------------------------------------------------------
+
+
+def test_the_storage_page_shows_where_the_space_goes(new_site: Callable[..., Site]) -> None:
+    """Size, limit, and rows and share of each table, once they were counted."""
+    site = new_site(max_size=100_000_000)
+    assert "counted shortly" in page(site, "/storage").text
+    site.write(*((f"custom.s{number}", float(number)) for number in range(1_234)))
+    site.upkeep.keep_up()
+    root = page(site, "/storage")
+    tables = {
+        line.attributes["data-table"]: line.text
+        for line in root.find("tr")
+        if "data-table" in line.attributes
+    }
+    assert list(tables) == ["metrics", "rollup_1m", "rollup_1h", "events"]
+    assert "1,234" in tables["metrics"]
+    assert "7d" in tables["metrics"]
+    assert "90d" in tables["rollup_1m"]
+    assert "of 100 MB" in root.text
+    assert site.get("/partials/storage").status_code == 200
+
+
 # -- hostile input --------------------------------------------------------------------------------------
 
 HOSTILE = "\"'><script>alert(1)</script><img src=x onerror=alert(2)>"

@@ -25,6 +25,8 @@ CONTEXTS: dict[str, type] = {
     "fragments/alerts.html": pages.AlertsContext,
     "pages/rules.html": pages.RulesContext,
     "fragments/rules.html": pages.RulesContext,
+    "pages/storage.html": pages.StorageContext,
+    "fragments/storage.html": pages.StorageContext,
     "pages/login.html": pages.LoginContext,
     "pages/error.html": pages.ErrorContext,
 }
@@ -140,6 +142,9 @@ def hostile_contexts() -> Iterator[tuple[str, Any]]:
         pages.MetricsContext: metrics,
         pages.AlertsContext: hostile(pages.AlertsContext, alerts=alerts),
         pages.RulesContext: rules,
+        pages.StorageContext: hostile(
+            pages.StorageContext, full=99, tables=[hostile(pages.TableRow, share=1.5, start=0.0)]
+        ),
         pages.LoginContext: pages.LoginContext(True),
         pages.ErrorContext: hostile(pages.ErrorContext, status=404),
     }

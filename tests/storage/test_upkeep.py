@@ -1,23 +1,29 @@
-"""Retention: deletes by age, and never on the word of a clock that jumped. Clocks are moved by hand."""
+"""Upkeep: limits of age and size, order, and never on the word of a clock that jumped.
+
+Clocks are moved by hand.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import pytest
 
 from oculus.clock import DAY, SECOND, SETTLE, ClockGuard
 from oculus.model import Batch, Event, Micros, Sample
 from oculus.pipe import Pipe
-from oculus.storage import ingest
+from oculus.storage import ingest, queries
 from oculus.storage.database import Database
 from oculus.storage.latest import Latest
-from oculus.storage.retention import CLOCK_MARK, EVENTS_KEPT, Retention, last_mark
+from oculus.storage.readers import Readers
+from oculus.storage.retention import EVENTS_KEPT
+from oculus.storage.upkeep import CLOCK_MARK, Upkeep, last_mark
 from oculus.storage.writer import Writer
 from tests.support.clocks import WallClock
 
 NOW = Micros(1_800_000_000 * SECOND)
 WEEK = 7 * 86_400.0  # seconds
+KEEP = {"metrics": WEEK, "rollup_1m": 90 * 86_400.0, "rollup_1h": 1_826 * 86_400.0}
 
 
 class Host:
@@ -30,6 +36,7 @@ class Host:
         self.writer = Writer(
             database, Pipe(10), batch=1, flush=1.0, on_commit=lambda batch: None, on_state=lambda error: None
         )
+        self.readers = Readers(database)
         self.fill(NOW)
 
     def fill(self, end: Micros) -> None:
@@ -40,23 +47,30 @@ class Host:
         self.writer.call(ingest.write, Batch(samples), 1)
         self.latest.update(samples, end)
 
-    def start(self) -> Retention:
-        """Start the daemon's part that deletes, as a start does: with the mark that the last run left."""
+    def start(self, keep: Mapping[str, float] = KEEP, max_size: int = 0) -> Upkeep:
+        """Start the upkeep as a start of the daemon does: with the mark that the last run left."""
         mark = last_mark(self.writer.call(ingest.read_state, CLOCK_MARK))
         self.guard = ClockGuard(mark, lambda: self.clock.wall, lambda: self.clock.monotonic)
-        return Retention(self.writer, self.latest, self.guard, WEEK)
+        return Upkeep(self.database, self.writer, self.readers, self.latest, self.guard, keep, max_size)
 
     def days(self) -> list[int]:
         """Return the ages in days at which samples are left, of those that `fill` stored first."""
         rows = self.database.connection.execute("select value from metrics order by value").fetchall()
         return [int(row[0]) for row in rows]
 
-    def live(self, seconds: float, retention: Retention, every: float = 3600.0) -> None:
+    def live(self, seconds: float, upkeep: Upkeep, every: float = 3600.0) -> None:
         """Let the daemon run: the clock is checked and old samples are deleted each hour."""
         for _ in range(int(seconds / every)):
             self.clock.pass_by(every)
             self.guard.check()
-            retention.sweep()
+            sweep(upkeep)
+
+
+def sweep(upkeep: Upkeep) -> Upkeep:
+    """Do what is done hourly."""
+    upkeep.roll_up()
+    upkeep.expire()
+    return upkeep
 
 
 @pytest.fixture
@@ -64,6 +78,7 @@ def host(database: Database) -> Iterator[Host]:
     """A host with ten days of history and a week's retention."""
     made = Host(database)
     yield made
+    made.readers.close()
     made.writer.close()
 
 
@@ -73,20 +88,20 @@ A_WEEK = list(range(7))
 
 def test_what_is_too_old_goes_at_the_start(host: Host) -> None:
     """Samples older than a week are deleted, from the memory too; the younger ones stay."""
-    retention = host.start()
-    retention.sweep()
+    upkeep = host.start()
+    sweep(upkeep)
     assert host.days() == A_WEEK
-    assert retention.deleted == 3
+    assert upkeep.deleted == 3
     assert [series.symbol for series in host.latest] == [f"custom.d{age}" for age in A_WEEK]
 
 
 def test_it_goes_on_as_time_passes(host: Host) -> None:
     """Day by day another one goes, and the sum is counted."""
-    retention = host.start()
-    host.live(2 * 86_400.0, retention)
+    upkeep = host.start()
+    host.live(2 * 86_400.0, upkeep)
     assert host.days() == [0, 1, 2, 3, 4]
-    assert retention.deleted == 5
-    host.live(30 * 86_400.0, retention)
+    assert upkeep.deleted == 5
+    host.live(30 * 86_400.0, upkeep)
     assert host.days() == []
 
 
@@ -95,7 +110,7 @@ def test_events_are_kept_for_three_months_at_least(host: Host) -> None:
     ages = [0, WEEK * SECOND + 1, EVENTS_KEPT - 1, EVENTS_KEPT + 1, 2 * EVENTS_KEPT]
     events = tuple(Event(Micros(int(NOW - age)), "s", "alert", "warn", "m") for age in ages)
     host.writer.call(ingest.write, Batch((), events), 1)
-    host.start().sweep()
+    sweep(host.start())
     rows = host.database.connection.execute("select id from events order by id").fetchall()
     assert rows == [(1,), (2,), (3,)]
 
@@ -105,8 +120,7 @@ def test_events_are_kept_as_long_as_samples(host: Host) -> None:
     host.writer.call(
         ingest.write, Batch((), (Event(Micros(NOW - 2 * EVENTS_KEPT), "s", "alert", "warn", "m"),)), 1
     )
-    host.start()
-    Retention(host.writer, host.latest, host.guard, 3 * EVENTS_KEPT / SECOND).sweep()
+    sweep(host.start(KEEP | {"metrics": 3 * EVENTS_KEPT / SECOND}))
     assert host.database.connection.execute("select count(*) from events").fetchone() == (1,)
     assert host.days() == ALL
 
@@ -118,102 +132,102 @@ def test_events_are_kept_as_long_as_samples(host: Host) -> None:
 @pytest.mark.parametrize("checked", [True, False], ids=["seen", "not yet seen"])
 def test_a_jump_forward_deletes_nothing(host: Host, years: float, checked: bool) -> None:
     """The clock is set ahead while the daemon runs: nothing goes by that, also before the jump is noticed."""
-    retention = host.start()
-    retention.sweep()
+    upkeep = host.start()
+    sweep(upkeep)
     host.clock.set_by(years * 365 * 86_400)
     if checked:
         host.guard.check()
-    retention.sweep()
+    sweep(upkeep)
     assert host.days() == A_WEEK
-    host.live(6 * 3600.0, retention)
+    host.live(6 * 3600.0, upkeep)
     assert host.days() == A_WEEK
 
 
 def test_time_that_really_passes_still_counts_after_a_jump(host: Host) -> None:
     """The daemon goes by the monotonic clock then: a day later the oldest day goes, and no other."""
-    retention = host.start()
-    host.live(3600.0, retention)
+    upkeep = host.start()
+    host.live(3600.0, upkeep)
     host.clock.set_by(400 * 86_400)
     host.guard.check()
-    host.live(23 * 3600.0, retention, every=600.0)
+    host.live(23 * 3600.0, upkeep, every=600.0)
     assert host.days() == list(range(6))
 
 
 @pytest.mark.parametrize("years", [1, 50])
 def test_a_start_with_a_clock_far_ahead_deletes_nothing(host: Host, years: float) -> None:
     """A board boots in the wrong year: the mark that the last run left tells better."""
-    host.start().sweep()
+    sweep(host.start())
     host.clock.monotonic = 5.0
     host.clock.set_by(years * 365 * 86_400)
-    retention = host.start()
-    retention.sweep()
-    host.live(3600.0, retention)
+    upkeep = host.start()
+    sweep(upkeep)
+    host.live(3600.0, upkeep)
     assert host.days() == A_WEEK
     host.clock.set_by(-years * 365 * 86_400)  # NTP has come
     host.guard.check()
-    host.live(3600.0, retention)
+    host.live(3600.0, upkeep)
     assert host.days() == A_WEEK
 
 
 def test_the_wrong_time_is_not_remembered(host: Host) -> None:
     """Restarts with a clock that is ahead do not teach the store its time, however many."""
-    host.start().sweep()
+    sweep(host.start())
     host.clock.set_by(365 * 86_400)
     for _ in range(5):
-        retention = host.start()
-        retention.sweep()
-        retention.mark()
+        upkeep = host.start()
+        sweep(upkeep)
+        upkeep.mark()
         host.clock.pass_by(60)
     assert host.days() == A_WEEK
 
 
 def test_a_start_with_a_clock_behind_deletes_nothing_and_recovers(host: Host) -> None:
     """A board without a battery boots in 1970, and NTP corrects it minutes later."""
-    host.start().sweep()
+    sweep(host.start())
     host.clock.monotonic = 5.0
     host.clock.wall = Micros(3600 * SECOND)
-    retention = host.start()
-    retention.sweep()
+    upkeep = host.start()
+    sweep(upkeep)
     assert host.days() == A_WEEK
     host.clock.pass_by(120)
     host.clock.wall = Micros(NOW + 600 * SECOND)
     host.guard.check()
-    retention.sweep()
+    sweep(upkeep)
     assert host.days() == A_WEEK
-    host.live(SETTLE + 2 * 86_400, retention)
+    host.live(SETTLE + 2 * 86_400, upkeep)
     assert host.days() == [0, 1, 2, 3]
 
 
 def test_a_short_time_off_is_believed(host: Host) -> None:
     """After a night off the oldest day goes at once."""
-    host.start().sweep()
+    sweep(host.start())
     host.clock.monotonic = 5.0
     host.clock.set_by(20 * 3600)
-    host.start().sweep()
+    sweep(host.start())
     assert host.days() == list(range(6))
 
 
 def test_a_long_time_off_is_believed_after_a_day(host: Host) -> None:
     """After a month off nothing goes at first; all that is due goes once the clock has run for a day."""
-    host.start().sweep()
+    sweep(host.start())
     host.clock.monotonic = 5.0
     host.clock.set_by(30 * 86_400)
-    retention = host.start()
-    retention.sweep()
-    host.live(SETTLE - 7200, retention)
+    upkeep = host.start()
+    sweep(upkeep)
+    host.live(SETTLE - 7200, upkeep)
     assert 5 in host.days()
-    host.live(10_800, retention)
+    host.live(10_800, upkeep)
     assert host.days() == []
 
 
 def test_a_first_start_goes_by_the_clock(host: Host) -> None:
     """Without a mark there is nothing better to go by."""
     assert host.writer.call(ingest.read_state, CLOCK_MARK) is None
-    retention = host.start()
-    retention.sweep()
+    upkeep = host.start()
+    sweep(upkeep)
     assert host.writer.call(ingest.read_state, CLOCK_MARK) == str(NOW)
     host.clock.pass_by(60)
-    retention.mark()
+    upkeep.mark()
     assert host.writer.call(ingest.read_state, CLOCK_MARK) == str(NOW + 60 * SECOND)
 
 
@@ -227,13 +241,118 @@ def test_a_mark_that_is_none_is_passed_over(stored: str | None, mark: int | None
 
 def test_a_pass_that_fails_is_made_up_for(host: Host) -> None:
     """A database that refuses is no reason to end; memory and store stay together; the next pass works."""
-    retention = host.start()
+    upkeep = host.start()
     connection = host.database.connection
     connection.execute("alter table metrics rename to elsewhere")
-    retention.sweep()
-    assert retention.deleted == 0
+    upkeep.keep_up()
+    assert upkeep.deleted == 0
     assert len(host.latest) == 10
     connection.execute("alter table elsewhere rename to metrics")
-    retention.sweep()
-    assert retention.deleted == 3
+    upkeep.keep_up()
+    assert upkeep.deleted == 3
     assert len(host.latest) == 7
+
+
+# -- order and size ------------------------------------------------------------------------------------
+
+
+def unsorted(host: Host, table: str = "metrics") -> int:
+    """Return the number of rows that are not in order yet."""
+    row = host.database.connection.execute(f"select count(*) from {table} where shard = 0").fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+def test_all_but_the_last_minutes_is_put_in_order(host: Host) -> None:
+    """Samples and rollups; what follows is put in order the next time."""
+    upkeep = host.start()
+    host.fill(Micros(NOW + DAY // 2))  # its last sample is of this moment
+    sweep(upkeep)
+    upkeep.sort()
+    assert unsorted(host) == 1
+    assert unsorted(host, "rollup_1m") == 0
+    assert unsorted(host, "rollup_1h") == 0
+    before = upkeep.sorted
+    upkeep.sort()
+    assert upkeep.sorted == before
+    host.live(3600.0, upkeep)
+    upkeep.sort()
+    assert unsorted(host) == 0
+
+
+def test_the_days_before_are_written_anew_once_a_day(host: Host) -> None:
+    """During the day only its own rows are, and once it is over they join the others."""
+    upkeep = sweep(host.start())
+    upkeep.sort()
+    today = Micros(NOW // DAY * DAY)
+    assert host.readers.run(ingest.read_marks).ordered["metrics"] == today
+    late = Sample("custom.d3", 3.0, Micros(NOW - 3 * DAY))
+    young = Sample("custom.d0", 0.0, Micros(NOW - 60 * SECOND))
+    host.writer.call(ingest.write, Batch((late, young)), 1)
+    host.clock.pass_by(600)
+    sweep(upkeep)
+    upkeep.sort()
+    rows = "select value from metrics where shard = 0"
+    assert host.database.connection.execute(rows).fetchall() == [(3.0,)]
+    host.live(86_400.0, upkeep)
+    upkeep.sort()
+    assert unsorted(host) == 0
+
+
+def test_a_table_that_is_kept_for_long_lies_in_order_week_by_week(host: Host) -> None:
+    """Old weeks are not written again with each new day."""
+    upkeep = sweep(host.start(KEEP | {"metrics": 100 * 86_400.0}))
+    upkeep.sort()
+    assert unsorted(host) == 0
+    before = upkeep.sorted
+    host.clock.pass_by(86_400)
+    host.guard.check()
+    host.writer.call(ingest.write, Batch((Sample("custom.d0", 0.0, Micros(NOW + 3600 * SECOND)),)), 1)
+    sweep(upkeep)
+    upkeep.sort()
+    assert unsorted(host) == 0
+    assert upkeep.sorted - before < 3 * 7
+
+
+def test_the_oldest_samples_go_first_when_the_file_is_too_large(host: Host) -> None:
+    """Rollups of them stay; the last hour is never touched."""
+    rows = 600_000
+    host.database.connection.execute(
+        """insert into metrics (ts, category, symbol, value, tags)
+        select make_timestamptz($1 - i * 500000), 'custom', 'custom.s' || i % 5, random(), '{}'
+        from range($2) t(i)""",
+        [NOW, rows],
+    )
+    upkeep = host.start(max_size=6_000_000)
+    sweep(upkeep)
+    host.database.connection.execute("checkpoint")
+    upkeep.usage = host.readers.run(queries.usage)
+    before = upkeep.usage.used
+    upkeep.shrink()
+    assert upkeep.usage.used < 6_000_000 < before
+    ((count, oldest),) = host.database.connection.execute(
+        "select count(*), epoch_us(min(ts)) from metrics"
+    ).fetchall()
+    assert 7_200 <= count < rows
+    assert NOW - 5 * DAY < oldest <= NOW - 3_600 * SECOND
+    total = host.database.connection.execute("select sum(count) from metrics_1m").fetchone()
+    assert total is not None
+    assert total[0] > rows - 1_000  # but for the minutes that are open
+
+
+def test_without_a_limit_nothing_is_deleted_for_its_size(host: Host) -> None:
+    """The default is any size."""
+    upkeep = sweep(host.start())
+    upkeep.usage = queries.Usage(used=10**12)
+    upkeep.shrink()
+    assert host.days() == A_WEEK
+
+
+def test_a_pass_does_all_that_is_due(host: Host) -> None:
+    """One call brings the rollups up to date, deletes what is old, and looks at the size."""
+    upkeep = host.start()
+    upkeep.keep_up()
+    assert host.days() == A_WEEK
+    assert {table.table: table.rows for table in upkeep.usage.tables} == {
+        "metrics": 7, "rollup_1m": 10, "rollup_1h": 10, "events": 0,
+    }  # fmt: skip

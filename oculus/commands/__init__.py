@@ -1,0 +1,1 @@
+"""Commands that look at the store: query, backup, export, compact. The daemon does their work if it runs."""

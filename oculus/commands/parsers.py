@@ -1,0 +1,82 @@
+"""The arguments of query, backup, export and compact. Imports nothing heavy."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+
+def add_parsers(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the commands that look at the store, which all can be told where it is."""
+
+    def command(name: str, help: str, description: str) -> argparse.ArgumentParser:
+        added = commands.add_parser(name, help=help, description=description, allow_abbrev=False)
+        added.add_argument("--config", metavar="FILE", help="the configuration that names the database")
+        added.add_argument("--db", metavar="PATH", type=_file, help="the database (default: oculus.db)")
+        return added
+
+    query = command(
+        "query",
+        "print the rows of a SQL query",
+        "Prints the rows of one SQL statement that reads, at most 1,000. Asks the running daemon, or opens"
+        " the file when none runs.",
+    )
+    query.add_argument(
+        "sql", metavar="SQL", nargs="?", default="-", help="the statement; - reads it from standard input"
+    )
+    query.add_argument(
+        "--format", choices=("table", "csv", "json"), default="table", help="how rows are printed (table)"
+    )
+    query.add_argument(
+        "--param", metavar="NAME=VALUE", action="append", default=[], type=_param,
+        help="what $NAME in the statement stands for; may be given again",
+    )  # fmt: skip
+    backup = command(
+        "backup",
+        "copy the whole database, also while the daemon runs",
+        "Writes a copy of the whole database as it is at this moment, which Oculus and DuckDB open. The"
+        " running daemon makes it and goes on storing.",
+    )
+    backup.add_argument("destination", metavar="DEST", type=_file, help="the file to be made")
+    backup.add_argument("--force", action="store_true", help="replace DEST if it is there")
+    export = command(
+        "export",
+        "write samples, or the rows of a query, to a file",
+        "Writes all samples, or all rows of a SQL query, to a Parquet or CSV file. The running daemon makes"
+        " it and goes on storing.",
+    )
+    export.add_argument(
+        "--to", metavar="FILE", dest="destination", required=True, type=_table_file,
+        help="the file to be made; its name ends in .parquet or .csv",
+    )  # fmt: skip
+    export.add_argument(
+        "--sql", metavar="SQL", help="one statement that reads; - takes it from standard input"
+    )
+    export.add_argument("--force", action="store_true", help="replace FILE if it is there")
+    command(
+        "compact",
+        "rewrite the database file in order, while no daemon runs",
+        "Rewrites the whole file in the order in which it is smallest and read fastest. The daemon does this"
+        " for closed days by itself; this does all of it at once, and needs the daemon stopped.",
+    )
+
+
+def _file(text: str) -> str:
+    if not text:
+        raise argparse.ArgumentTypeError("the path is empty")
+    return text
+
+
+def _param(text: str) -> tuple[str, Any]:
+    from oculus.commands.store import parameter
+
+    try:
+        return parameter(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _table_file(text: str) -> str:
+    if not text.endswith((".parquet", ".csv")):
+        raise argparse.ArgumentTypeError(f"{text!r} ends neither in .parquet nor in .csv")
+    return text

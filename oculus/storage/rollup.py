@@ -1,0 +1,117 @@
+"""Building the rollups: in steps, each one transaction of the writer's thread. Blocking calls.
+
+A tier is built from the one below it up to a mark that is stored with the rows, so that a step is done
+once or not at all, whatever ends the process. A sample that arrives for a minute before the mark leaves a
+note in `oculus_late` (`ingest`), in its own transaction; the next step builds that minute again.
+"""
+
+from __future__ import annotations
+
+import duckdb
+
+from oculus.model import Micros
+from oculus.storage.ingest import first_row, read_marks, set_state, transaction
+from oculus.storage.tiers import HOUR, MINUTE, TIERS, Marks, Tier, built_key, floor
+
+# What one step rolls up at most: with 5,000 samples/s that is a second of work on a small board, for which
+# the writer waits.
+SPAN = 5 * MINUTE
+
+_ROLLED = """
+    select make_timestamptz(epoch_us(ts) // {width} * {width}) as start, any_value(category) as category,
+        symbol, arg_min(open, ts) as open, max(high) as high, min(low) as low, arg_max(close, ts) as close,
+        sum(sum) as sum, sum(count) as count
+    from {source} as source"""
+
+# The columns as the table keeps them: see `schema`.
+_PACKED = """insert into {table} (ts, category, symbol, open, high, low, close, sum, count)
+    select start, category, symbol, nullif(open, close), nullif(high, greatest(open, close)),
+        nullif(low, least(open, close)), close,
+        nullif(sum, case count when 2 then open + close else count * close end), count
+    from ({rolled}) order by symbol, start"""
+
+
+def advance(connection: duckdb.DuckDBPyConnection, upto: Micros, span: int = SPAN) -> bool:
+    """Roll up what ended before `upto`, at most `span` microseconds of it; return whether more is due.
+
+    Raises StorageError, and then nothing was changed.
+    """
+    with transaction(connection):
+        marks = read_marks(connection)
+        _rebuild_late(connection, marks)
+        minute, hour = TIERS
+        reached = _extend(connection, minute, marks.built[minute.table], upto, span)
+        if reached is None:
+            return False
+        hours = _extend(connection, hour, marks.built[hour.table], reached, max(span, 24 * HOUR))
+        return reached < floor(upto, MINUTE) or (hours is not None and hours < floor(reached, HOUR))
+
+
+def _extend(
+    connection: duckdb.DuckDBPyConnection, tier: Tier, built: Micros, upto: Micros, span: int
+) -> Micros | None:
+    """Roll a stretch up behind the mark and move the mark; return it, or None when there is no sample."""
+    end = floor(upto, tier.width)
+    first = first_row(connection, tier.source_table, built)
+    if first is None or first >= end:
+        if built and built < end:
+            set_state(connection, built_key(tier.table), str(end))
+        return max(built, end) if built else None
+    start = floor(first, tier.width)
+    end = Micros(min(end, floor(Micros(start + max(span, tier.width)), tier.width)))
+    rolled = _ROLLED.format(source=tier.source, width=tier.width) + (
+        " where ts >= make_timestamptz($start) and ts < make_timestamptz($end) group by start, symbol"
+    )
+    connection.execute(_PACKED.format(table=tier.table, rolled=rolled), {"start": start, "end": end})
+    set_state(connection, built_key(tier.table), str(end))
+    return end
+
+
+def _rebuild_late(connection: duckdb.DuckDBPyConnection, marks: Marks) -> None:
+    """Build the minutes anew that got samples after they were rolled up, and their hours."""
+    noted = connection.execute("select count(*), epoch_us(min(ts)), epoch_us(max(ts)) from oculus_late")
+    count, first, last = noted.fetchone() or (0, None, None)
+    if not count:
+        return
+    connection.execute("create temp table late as select distinct ts, symbol from oculus_late")
+    for tier in TIERS:
+        sealed = marks.kept[tier.source_table]
+        since = {"since": floor(first, tier.width), "until": floor(last, tier.width) + tier.width}
+        connection.execute(
+            f"""create or replace temp table late as
+            select distinct make_timestamptz(epoch_us(ts) // {tier.width} * {tier.width}) as ts, symbol
+            from late where ts < make_timestamptz($built)""",
+            {"built": marks.built[tier.table]},
+        )
+        # Where the rows below are past their age limit, what was built of them is all that is left: the
+        # late ones are added to it and then go, so that none is counted twice.
+        rolled = _ROLLED.format(
+            width=tier.width,
+            source=f"""(select source.* from {tier.source} as source semi join late
+                on late.symbol = source.symbol
+                and late.ts = make_timestamptz(epoch_us(source.ts) // {tier.width} * {tier.width})
+                where source.ts >= make_timestamptz($since) and source.ts < make_timestamptz($until)
+                union all by name
+                select old.* exclude (shard) from {tier.view} as old semi join late using (ts, symbol)
+                where ts < make_timestamptz($sealed))""",
+        )
+        connection.execute(
+            f"create or replace temp table again as {rolled} group by start, symbol",
+            since | {"sealed": sealed},
+        )
+        connection.execute(f"delete from {tier.table} using late where {_same(tier.table)}")
+        connection.execute(_PACKED.format(table=tier.table, rolled="select * from again"))
+        if sealed > since["since"]:
+            connection.execute(
+                f"""delete from {tier.source_table} as source using late where source.symbol = late.symbol
+                and late.ts = make_timestamptz(epoch_us(source.ts) // {tier.width} * {tier.width})
+                and late.ts < make_timestamptz($sealed)""",
+                {"sealed": sealed},
+            )
+    connection.execute("delete from oculus_late")
+    connection.execute("drop table late")
+    connection.execute("drop table again")
+
+
+def _same(table: str) -> str:
+    return f"{table}.symbol = late.symbol and {table}.ts = late.ts"

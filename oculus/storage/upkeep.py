@@ -1,0 +1,214 @@
+"""What keeps the store small and quick while the daemon runs: rollups, age and size limits, order.
+
+One greenlet, every few minutes; the work itself runs in the writer's thread, in steps, so that commits
+go on in between. It goes by the trusted time, never on the word of a clock that jumped.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import gevent
+from loguru import logger
+
+from oculus.clock import DAY, SECOND, ClockGuard, iso
+from oculus.errors import OculusError
+from oculus.model import Micros
+from oculus.storage import ingest, queries, retention, rollup, sort
+from oculus.storage.database import Database
+from oculus.storage.latest import Latest
+from oculus.storage.readers import Readers
+from oculus.storage.tiers import MINUTE, TABLES, floor, ordered_key
+from oculus.storage.writer import Writer
+
+_T = TypeVar("_T")
+
+PERIOD = 300.0  # seconds between two passes
+CLOCK_MARK = "clock_mark"  # key of the trusted time in `oculus_state`
+
+# A minute is rolled up once it is over for this long: what still waits to be written then is late, which is
+# right as well, but costs more.
+GRACE = 2 * MINUTE
+
+EXPIRE_EVERY = 3_600.0  # seconds
+
+# What is not in order yet is read slowly; the present day is put in order this often, and with the days
+# before it once a day. The latter writes all of the table: at 500 series every 30 s, kept for a week, 42 MB.
+SORT_EVERY = 6 * 3_600.0  # seconds
+SORT_FIRST = 600.0  # seconds after the start: a start has enough to do
+
+# How much lies in order as one, about 10,000 rows of a series each at one sample a minute. Where a table is
+# kept for four times that or longer, what is older is left as it is, and goes as a whole one day.
+_GENERATIONS: Mapping[str, int] = {"metrics": 7 * DAY, "rollup_1m": 7 * DAY, "rollup_1h": 420 * DAY}
+_MOST_GENERATIONS = 4
+
+# The size limit is met by deleting down to a part of it, so that not every pass has to.
+_FULL = 0.95
+_ENOUGH = 0.85
+
+# A step that rolls up is to keep the writer waiting about this long.
+_STEP = 0.05  # seconds
+
+_PLAN_TIMEOUT = 60.0  # seconds
+
+
+@dataclass(frozen=True, slots=True)
+class StorageReport:
+    """The store as a page shows it: sizes in bytes, `limit` 0 for none, `keep` in seconds by table."""
+
+    path: str
+    size: int
+    limit: int
+    usage: queries.Usage
+    keep: Mapping[str, float]
+
+
+class Upkeep:
+    """Keeps the rows of each table for `keep` seconds, and the file under `max_size` bytes (0: any size)."""
+
+    def __init__(
+        self,
+        database: Database,
+        writer: Writer,
+        readers: Readers,
+        latest: Latest,
+        guard: ClockGuard,
+        keep: Mapping[str, float],
+        max_size: int = 0,
+    ) -> None:
+        self._database = database
+        self._writer = writer
+        self._readers = readers
+        self._latest = latest
+        self._guard = guard
+        self._keep = keep
+        self._max_size = max_size
+        self._expire_at = self._sort_at = time.monotonic()
+        self._sort_at += SORT_FIRST
+        self.deleted = 0  # samples, for their age or for space
+        self.sorted = 0  # rows put in order
+        self.longest = 0.0  # seconds that the writer was kept by one step
+        self.usage = queries.Usage()
+
+    def report(self) -> StorageReport:
+        """Return what the last pass saw of the store."""
+        keep = dict(self._keep) | {"events": retention.events_kept(self._keep)}
+        return StorageReport(self._database.path, self._database.size(), self._max_size, self.usage, keep)
+
+    def run(self) -> None:
+        """Do what is due, for ever."""
+        while True:
+            self.keep_up()
+            gevent.sleep(PERIOD)
+
+    def keep_up(self) -> None:
+        """Do what is due now. What fails (a full disk) is logged; the next pass does its work."""
+        try:
+            self.roll_up()
+            if time.monotonic() >= self._expire_at:
+                self.expire()
+                self._expire_at = time.monotonic() + EXPIRE_EVERY
+            if time.monotonic() >= self._sort_at:
+                self.sort()
+                self._sort_at = time.monotonic() + SORT_EVERY
+            self.usage = self._readers.run(queries.usage, timeout=_PLAN_TIMEOUT)
+            self.shrink()
+        except OculusError as error:
+            logger.warning("the upkeep of the database failed, next try in {:.0f} s: {}", PERIOD, error)
+
+    def roll_up(self) -> None:
+        """Bring the rollups up to date, in steps that are quick whatever the number of series."""
+        span = rollup.SPAN
+        more = True
+        while more:
+            started = time.monotonic()
+            more = self._step(rollup.advance, Micros(self._guard.trusted() - GRACE), span)
+            took = time.monotonic() - started
+            span = (
+                min(2 * span, DAY) if took < _STEP else max(span // 2, MINUTE) if took > 4 * _STEP else span
+            )
+
+    def expire(self) -> None:
+        """Delete what is too old, and remember the trusted time for the next start."""
+        trusted = self._guard.trusted()
+        rows = self._step(retention.expire, trusted, self._keep)
+        self.mark()
+        self._latest.forget_before(self.oldest())
+        self.deleted += rows
+        if rows:
+            logger.info("retention deleted {} samples older than {}", rows, iso(self.oldest()))
+
+    def oldest(self) -> Micros:
+        """Return the time before which samples are too old."""
+        return Micros(self._guard.trusted() - int(self._keep["metrics"] * SECOND))
+
+    def mark(self) -> None:
+        """Remember the trusted time; the next start goes by it."""
+        self._writer.call(ingest.write_state, CLOCK_MARK, str(self._guard.trusted()))
+
+    def sort(self) -> None:
+        """Put what is rolled up in order: once a day all of it, else what is new of the present day."""
+        marks = self._readers.run(ingest.read_marks)
+        built = marks.built["rollup_1m"]
+        today = floor(built, DAY)
+        for table in TABLES:
+            if marks.ordered[table] < today:
+                self._sort(table, self._generations(table, marks.ordered[table], today))
+                self._writer.call(ingest.write_state, ordered_key(table), str(today))
+            self._sort(table, [(today, built)])
+        self._writer.fold(0)
+
+    def _sort(self, table: str, stretches: Iterable[tuple[Micros, Micros]], *, anew: bool = False) -> None:
+        """Write stretches with new rows in order; `anew`: those without as well."""
+        for start, end in stretches:
+            for slice_ in self._readers.run(sort.plan, table, start, end, anew, timeout=_PLAN_TIMEOUT):
+                self._step(sort.rewrite, table, slice_, start, end)
+                self.sorted += slice_.rows
+
+    def _generations(self, table: str, since: Micros, until: Micros) -> list[tuple[Micros, Micros]]:
+        """Return the stretches that each lie in order and reach beyond `since`, up to `until`."""
+        length = _GENERATIONS[table]
+        kept = int(self._keep[table] * SECOND)
+        if kept < _MOST_GENERATIONS * length:
+            return [(Micros(0), until)]
+        oldest = self._readers.run(ingest.first_row, table, Micros(max(since, until - kept)))
+        first = floor(until if oldest is None else oldest, length)
+        return [(Micros(at), Micros(min(at + length, until))) for at in range(first, until, length)]
+
+    def shrink(self) -> None:
+        """Delete the oldest of the finest rows when the file outgrows its limit."""
+        today = floor(self._guard.trusted(), DAY)
+        for table in retention.SHRUNK:
+            if not self._max_size or self.usage.used < self._max_size * _FULL:
+                return
+            excess = self.usage.used - self._max_size * _ENOUGH
+            size = next((usage.bytes for usage in self.usage.tables if usage.table == table), 0)
+            rows, start = self._step(retention.shrink, table, min(1.0, excess / max(1, size)))
+            if not rows:
+                continue
+            self.deleted += rows if table == "metrics" else 0
+            logger.warning("database.max_size: {} rows of {} before {} are deleted", rows, table, iso(start))
+            # Space is free again once what lay around the deleted rows is written anew.
+            self._sort(table, self._generations(table, Micros(0), today), anew=True)
+            self._writer.fold(0)
+            self.usage = self._readers.run(queries.usage, timeout=_PLAN_TIMEOUT)
+        if self.usage.used > self._max_size:
+            logger.warning("the database is larger than database.max_size, though all but the newest is gone")
+
+    def _step(self, work: Callable[..., _T], *arguments: Any) -> _T:
+        """Run a step in the writer's thread, and let a commit go first before the next."""
+        started = time.monotonic()
+        try:
+            return self._writer.call(work, *arguments)
+        finally:
+            self.longest = max(self.longest, time.monotonic() - started)
+            self._writer.fold()  # what is only in the log takes memory
+            gevent.sleep(0)
+
+
+def last_mark(value: str | None) -> Micros | None:
+    """Return the trusted time that was remembered, if any."""
+    return Micros(int(value)) if value and value.isdecimal() else None

@@ -1,0 +1,123 @@
+"""The local socket: the same pages and API without token, host check and rate limit, and the live copies
+that only the command line may ask for.
+
+A copy is answered as lines of JSON while it is made: `{"progress": 0.4, "bytes": n}`, then
+`{"file": name, "bytes": n, "seconds": s}` or `{"error": {…}}`. The file lasts as long as the connection: the
+client takes it away and hangs up. A client that hangs up earlier ends the work, and nothing is left.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from typing import Any
+
+import gevent
+from gevent.lock import BoundedSemaphore
+from loguru import logger
+
+from oculus import beside
+from oculus.errors import Busy, OculusError
+from oculus.storage import copies
+from oculus.storage.database import Database
+from oculus.storage.threads import Call, NativeThreads
+from oculus.web.auth import LOCAL
+from oculus.web.problems import problem_of
+from oculus.web.server import WebServer, serving
+
+TICK = 0.2  # seconds between two lines: also how soon a client that went away is noticed
+PATIENCE = 1.0  # seconds: the client of the last copy may have hung up only just now
+STOPPING = 1.0  # seconds that an interrupted copy has to end
+MAX_REQUEST = 1_000_000  # bytes: above the longest statement
+
+Environ = dict[str, Any]
+StartResponse = Callable[[str, list[tuple[str, str]]], Any]
+
+
+class LocalServer:
+    """Serves the socket beside the database."""
+
+    def __init__(self, web: WebServer, database: Database) -> None:
+        """Listen; raises OSError where that cannot be, on a file system without sockets for one."""
+        self._path = beside.socket_of(database.path)
+        self._database = database
+        self._application = web.application
+        self._threads = NativeThreads(1)
+        self._turn = BoundedSemaphore(1)
+        self._threads.start(copies.clean, database.path)
+        # No client can set this key: what a header says arrives under HTTP_…
+        self._server = serving(beside.listen(self._path), self._answer, {LOCAL: True})
+        self._server.start()
+
+    @classmethod
+    def open(cls, web: WebServer, database: Database) -> LocalServer | None:
+        """Listen, or warn that the command line cannot reach this daemon."""
+        try:
+            return cls(web, database)
+        except OSError as error:
+            path = beside.socket_of(database.path)
+            logger.warning(
+                "no socket at {} ({}): oculus query, backup and export work only while the daemon is stopped",
+                path, error.strerror or error,
+            )  # fmt: skip
+            return None
+
+    def stop(self, timeout: float) -> None:
+        """Stop listening and end a copy that is being made; requests have `timeout` seconds to end."""
+        self._server.stop(timeout=timeout)
+        with suppress(OSError):
+            beside.remove(self._path)
+
+    def _answer(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        kind = {"/local/backup": "backup", "/local/parquet": "parquet", "/local/csv": "csv"}.get(
+            environ["PATH_INFO"]
+        )
+        if kind is None or environ["REQUEST_METHOD"] != "POST":
+            answer: Iterable[bytes] = self._application(environ, start_response)
+            return answer
+        sql = environ["wsgi.input"].read(MAX_REQUEST).decode("utf-8", "replace")
+        start_response("200 OK", [("Content-Type", "application/x-ndjson")])
+        return self._copy(copies.Wanted(kind, sql))  # type: ignore[arg-type]
+
+    def _copy(self, wanted: copies.Wanted) -> Iterator[bytes]:
+        """Make a copy and yield the lines that tell of it."""
+        if not self._turn.acquire(timeout=PATIENCE):
+            yield _failed(Busy("another backup or export is under way; try again when it is done"))
+            return
+        started = time.monotonic()
+        copy = copies.Copy(self._database, wanted)
+        call = self._threads.start(copy.run)
+        try:
+            while not call.wait(TICK):
+                copy.watch()
+                yield _line(progress=copy.progress(), bytes=copy.size())
+            call.result()
+            seconds = round(time.monotonic() - started, 3)
+            logger.info("{} made in {} s, {} bytes", wanted.kind, seconds, copy.size())
+            yield _line(file=copy.path.name, bytes=copy.size(), seconds=seconds)
+            while True:  # until the client has taken the file, and writing to it fails
+                gevent.sleep(TICK)
+                yield b"\n"
+        except OculusError as error:
+            yield _failed(error)
+        finally:
+            _end(copy, call)
+            self._threads.start(copy.discard)  # a large file takes a while to remove
+            self._turn.release()
+
+
+def _end(copy: copies.Copy, call: Call[None]) -> None:
+    """End a copy that is still being made, and wait for that, but not for ever."""
+    until = time.monotonic() + STOPPING
+    while not call.wait(0.02) and time.monotonic() < until:
+        copy.cancel()
+
+
+def _failed(error: OculusError) -> bytes:
+    return _line(**problem_of(error).body())
+
+
+def _line(**values: object) -> bytes:
+    return json.dumps(values).encode() + b"\n"

@@ -1,0 +1,199 @@
+"""Rewriting in order: the same rows, elsewhere in the file."""
+
+from __future__ import annotations
+
+import itertools
+import random
+import re
+from pathlib import Path
+
+import pytest
+
+from oculus.clock import DAY, SECOND
+from oculus.errors import StorageError
+from oculus.model import Micros
+from oculus.storage import queries, sort
+from oculus.storage.database import Database
+
+T0 = Micros(1_800_000_000 * SECOND // DAY * DAY)
+END = Micros(T0 + DAY)
+SYMBOLS = [f"net.http.host{number}.rtt" for number in range(20)]
+
+
+def fill(database: Database, rows: int = 4_000, since: int = T0, seed: int = 1) -> None:
+    """Store samples of all series in the order of time; some share a time."""
+    chance = random.Random(seed)
+    values: list[tuple[int, str, float]] = [
+        (since + chance.randrange(DAY // SECOND) * SECOND, chance.choice(SYMBOLS), float(place))
+        for place in range(rows)
+    ]
+    values.sort(key=lambda row: row[0])
+    database.connection.execute(
+        """insert into metrics (ts, category, symbol, value, tags)
+        select make_timestamptz(unnest($1::bigint[])), 'net.http', unnest($2::varchar[]),
+            unnest($3::double[]), '{"a": "b"}'""",
+        [list(column) for column in zip(*values, strict=True)],
+    )
+
+
+def content(database: Database) -> list[tuple[object, ...]]:
+    """Return all rows, those of one series and time in the order in which the file has them."""
+    return database.connection.execute(
+        """select symbol, epoch_us(ts), value, category, tags from metrics
+        order by symbol, ts, rowid"""
+    ).fetchall()
+
+
+def put_in_order(database: Database, start: int = 0, end: int = END, rows: int = 500) -> int:
+    """Rewrite what is due; return the number of slices."""
+    slices = sort.plan(database.connection, "metrics", Micros(start), Micros(end), rows=rows)
+    for slice_ in slices:
+        sort.rewrite(database.connection, "metrics", slice_, Micros(start), Micros(end))
+    return len(slices)
+
+
+def places(database: Database) -> list[tuple[int, str, int]]:
+    """Return shard, symbol and time of each row, in the order of the file."""
+    return database.connection.execute(
+        "select shard, symbol, epoch_us(ts) from metrics order by rowid"
+    ).fetchall()
+
+
+def test_rows_lie_in_order_of_shard_symbol_and_time(database: Database) -> None:
+    """Every row has its shard then, and none is lost, added or changed."""
+    fill(database)
+    before = content(database)
+    assert put_in_order(database) > 4
+    database.connection.execute("checkpoint")
+    found = places(database)
+    assert found == sorted(found)
+    assert content(database) == before
+    wrong = "select count(*) from metrics where shard <> shard_of(symbol)"
+    assert database.connection.execute(wrong).fetchone() == (0,)
+
+
+def test_what_is_in_order_is_left_alone(database: Database) -> None:
+    """Without new rows there is nothing to do."""
+    assert put_in_order(database) == 0
+    fill(database)
+    assert put_in_order(database) > 0
+    assert put_in_order(database) == 0
+
+
+def test_new_rows_are_put_between_the_old_ones(database: Database) -> None:
+    """Late ones of the same stretch, and those of the next one."""
+    fill(database)
+    put_in_order(database)
+    fill(database, rows=300, seed=2)
+    fill(database, rows=1_000, since=END, seed=3)
+    before = content(database)
+    assert put_in_order(database, end=END + DAY) > 0
+    assert content(database) == before
+    database.connection.execute("checkpoint")
+    found = places(database)
+    assert found == sorted(found)
+
+
+def test_rows_behind_the_end_stay_as_they_are(database: Database) -> None:
+    """What is still being written to is no part of it."""
+    fill(database)
+    fill(database, rows=500, since=END)
+    put_in_order(database)
+    shards = "select distinct shard from metrics where ts >= make_timestamptz($1)"
+    assert database.connection.execute(shards, [END]).fetchall() == [(0,)]
+
+
+def test_it_may_end_between_any_two_slices(database: Database) -> None:
+    """After each slice the content is whole, and a later run does the rest."""
+    fill(database)
+    before = content(database)
+    slices = sort.plan(database.connection, "metrics", Micros(0), END, rows=500)
+    for slice_ in slices[:3]:
+        sort.rewrite(database.connection, "metrics", slice_, Micros(0), END)
+        assert content(database) == before
+    assert put_in_order(database) == len(slices)
+    assert content(database) == before
+
+
+def test_a_slice_that_fails_changes_nothing(database: Database) -> None:
+    """The transaction takes back what was done of it, and the next try is as the first."""
+    fill(database)
+    before = content(database)
+    (slice_, *_) = sort.plan(database.connection, "metrics", Micros(0), END)
+    database.connection.execute("create temp table place (x integer)")
+    with pytest.raises(StorageError):
+        sort.rewrite(database.connection, "metrics", slice_, Micros(0), END)
+    assert content(database) == before
+    database.connection.execute("drop table place")
+    sort.rewrite(database.connection, "metrics", slice_, Micros(0), END)
+    assert content(database) == before
+
+
+def test_series_of_one_shard_stay_in_one_slice(database: Database) -> None:
+    """A slice is a range of shards, so a shard is never split, however small the slices."""
+    fill(database)
+    slices = sort.plan(database.connection, "metrics", Micros(0), END, rows=1)
+    bounds = [(slice_.shards[0], slice_.shards[-1]) for slice_ in slices]
+    assert all(last < first for (_, last), (first, _) in itertools.pairwise(bounds))
+    assert sorted(symbol for slice_ in slices for symbol in slice_.symbols) == sorted(SYMBOLS)
+    assert sum(slice_.rows for slice_ in slices) == 4_000
+
+
+def test_a_chart_is_the_same_before_and_after(database: Database) -> None:
+    """Reading by shard misses no row: not of new ones, not of those in order, not of both."""
+    fill(database)
+    day = (SYMBOLS[3], T0, Micros(END + DAY), 600 * SECOND)
+    before = queries.points(database.cursor(), *day)
+    put_in_order(database)
+    assert queries.points(database.cursor(), *day) == before
+    fill(database, rows=500, seed=5)
+    mixed = queries.points(database.cursor(), *day)
+    assert sum(point.count for point in mixed) > sum(point.count for point in before)
+    put_in_order(database)
+    assert queries.points(database.cursor(), *day) == mixed
+
+
+def test_the_macro_reads_one_series(database: Database) -> None:
+    """`series('…')` is the quick way for users."""
+    fill(database)
+    put_in_order(database)
+    fill(database, rows=100, seed=7)
+    for symbol in SYMBOLS:
+        by_macro = database.connection.execute("select count(*), sum(value) from series($1)", [symbol])
+        by_symbol = "select count(*), sum(value) from metrics where symbol = $1"
+        assert by_macro.fetchone() == database.cursor().execute(by_symbol, [symbol]).fetchone()
+
+
+def test_one_series_is_read_without_the_others(database: Database) -> None:
+    """Row groups of other shards are skipped: what is scanned is a part of the table."""
+    fill(database, rows=400_000)
+    put_in_order(database, rows=sort.SLICE)
+    database.connection.execute("checkpoint")
+    plan = database.connection.execute(
+        "explain (analyze, format json) select sum(value) from series($1)", [SYMBOLS[0]]
+    ).fetchone()
+    assert plan is not None
+    scanned = [int(count) for count in re.findall(r'"rows_scanned": (\d+)', plan[1])]
+    assert 20_000 <= max(scanned) < 300_000
+
+
+def test_a_slice_that_does_not_fit_into_memory_is_done_in_parts(tmp_path: Path) -> None:
+    """With long tags a row group takes more than DuckDB may have."""
+    database = Database(str(tmp_path / "long.db"), memory_limit=32 * 10**6)
+    for part in range(4):
+        database.connection.execute(
+            """insert into metrics (ts, category, symbol, value, tags)
+            select make_timestamptz($1 + k * 1000000), 'custom', 'custom.s' || k % 40, k,
+                '{"why": "' || repeat(md5((k % 40)::varchar), 20) || '"}'
+            from range($2::bigint, $3::bigint) t(k)""",
+            [T0, part * 30_000, (part + 1) * 30_000],
+        )
+        database.fold(0)
+    (slice_,) = sort.plan(database.connection, "metrics", Micros(0), Micros(END + DAY))
+    assert slice_.rows == 120_000
+    sort.rewrite(database.connection, "metrics", slice_, Micros(0), Micros(END + DAY))
+    found = database.connection.execute(
+        "select count(*), count(*) filter (shard = 0), sum(value) from metrics"
+    )
+    assert found.fetchone() == (120_000, 0, 120_000 * 119_999 / 2)
+    database.close()
