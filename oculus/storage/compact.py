@@ -19,7 +19,7 @@ from oculus.beside import copies_of
 from oculus.errors import StorageError
 from oculus.storage import copies
 from oculus.storage.copies import identifier, megabytes, text
-from oculus.storage.database import LOGS, Database, first_line
+from oculus.storage.database import BLOCK, LOGS, Database, first_line
 
 # Rows that are sorted at once. With the usual memory this many need 70 MB of disk besides; ten million at
 # once need a gigabyte, and take twice as long.
@@ -103,7 +103,7 @@ def _open(path: str, folder: Path, memory_limit: int, threads: int) -> duckdb.Du
 
 def _rewrite(connection: duckdb.DuckDBPyConnection, new: Path, told: Callable[[int, int], None]) -> int:
     """Write everything in `old` to a new file, in order; return the number of rows."""
-    connection.execute(f"attach {text(str(new))} as new")
+    connection.execute(f"attach {text(str(new))} as new (block_size {BLOCK})")
     connection.execute("copy from database old to new (schema)")
     tables = _tables(connection)
     total = sum(_count(connection, "old", table) for table in tables)

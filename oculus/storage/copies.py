@@ -19,7 +19,7 @@ import duckdb
 from oculus.beside import copies_of
 from oculus.errors import OculusError, QueryError, StorageError
 from oculus.storage import sandbox
-from oculus.storage.database import Database, first_line
+from oculus.storage.database import BLOCK, Database, first_line
 
 # What a copy leaves free on its disk: hours of samples on a small board.
 RESERVE = 16 * 2**20  # bytes
@@ -119,7 +119,7 @@ class Copy:
     def _backup(self) -> None:
         name = f"copy_{self._token}"
         ((source,),) = self._cursor.execute("select current_database()").fetchall()
-        self._step(f"attach {text(str(self.path))} as {name}")
+        self._step(f"attach {text(str(self.path))} as {name} (block_size {BLOCK})")
         try:
             self._step(f"copy from database {identifier(source)} to {name}")
             self._step(f"checkpoint {name}")

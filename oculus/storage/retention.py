@@ -9,7 +9,8 @@ import duckdb
 from oculus.clock import DAY, SECOND
 from oculus.model import Micros
 from oculus.storage.ingest import read_marks, set_state, transaction
-from oculus.storage.tiers import HOUR, MINUTE, TABLES, TIERS, floor, kept_key
+from oculus.storage.rollup import rebuild_late
+from oculus.storage.tiers import HOUR, MINUTE, TABLES, TIERS, Marks, floor, kept_key
 
 # Events are few, and what happened matters for longer than every number: three months at least.
 EVENTS_KEPT = 90 * DAY
@@ -28,12 +29,12 @@ def expire(connection: duckdb.DuckDBPyConnection, now: Micros, keep: Mapping[str
     What has not been rolled up yet stays. Raises StorageError, and then nothing was changed.
     """
     with transaction(connection):
-        marks = read_marks(connection)
+        rebuild_late(connection, read_marks(connection))
         deleted = 0
         for table in TABLES:
+            marks = read_marks(connection)
             cutoff = floor(Micros(now - int(keep[table] * SECOND)), _EDGES[table])
-            built = [marks.built[tier.table] for tier in TIERS if tier.source_table == table]
-            rows = _delete(connection, table, Micros(min([cutoff, *built])), marks.kept[table])
+            rows = _delete(connection, table, min(cutoff, _limit(marks, table)), marks.kept[table])
             deleted += rows if table == "metrics" else 0
         oldest = now - int(events_kept(keep) * SECOND)
         connection.execute("delete from events where ts < make_timestamptz($1)", [oldest])
@@ -52,19 +53,31 @@ def shrink(connection: duckdb.DuckDBPyConnection, table: str, share: float) -> t
     """
     with transaction(connection):
         marks = read_marks(connection)
+        rebuild_late(connection, marks)
         hours = connection.execute(
             f"""select epoch_us(ts) // {HOUR} * {HOUR} as hour, count(*) from {table}
             group by hour order by hour"""
         ).fetchall()
         wanted = share * sum(count for _, count in hours)
-        built = [marks.built[tier.table] for tier in TIERS if tier.source_table == table]
+        limit = _limit(marks, table)
         cutoff = Micros(0)
         for hour, count in hours[:-1]:
-            if wanted <= 0 or hour + HOUR > min(built):
+            if wanted <= 0 or hour + HOUR > limit:
                 break
             cutoff = Micros(hour + HOUR)
             wanted -= count
         return _delete(connection, table, cutoff, marks.kept[table]), cutoff
+
+
+def _limit(marks: Marks, table: str) -> Micros:
+    """Return the time before which rows of a table may go.
+
+    What has not been rolled up stays; and a rollup outlives what it was built of, or a late sample would
+    find all samples of its hour beside the sum of them, and be counted with them.
+    """
+    built = [marks.built[tier.table] for tier in TIERS if tier.source_table == table]
+    source = [floor(marks.kept[tier.source_table], _EDGES[table]) for tier in TIERS if tier.table == table]
+    return Micros(min(built + source))
 
 
 def _delete(connection: duckdb.DuckDBPyConnection, table: str, cutoff: Micros, kept: Micros) -> int:

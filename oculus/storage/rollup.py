@@ -38,7 +38,7 @@ def advance(connection: duckdb.DuckDBPyConnection, upto: Micros, span: int = SPA
     """
     with transaction(connection):
         marks = read_marks(connection)
-        _rebuild_late(connection, marks)
+        rebuild_late(connection, marks)
         minute, hour = TIERS
         reached = _extend(connection, minute, marks.built[minute.table], upto, span)
         if reached is None:
@@ -67,8 +67,11 @@ def _extend(
     return end
 
 
-def _rebuild_late(connection: duckdb.DuckDBPyConnection, marks: Marks) -> None:
-    """Build the minutes anew that got samples after they were rolled up, and their hours."""
+def rebuild_late(connection: duckdb.DuckDBPyConnection, marks: Marks) -> None:
+    """Build the minutes anew that got samples after they were rolled up, and their hours.
+
+    In the transaction that the caller has begun.
+    """
     noted = connection.execute("select count(*), epoch_us(min(ts)), epoch_us(max(ts)) from oculus_late")
     count, first, last = noted.fetchone() or (0, None, None)
     if not count:

@@ -7,7 +7,8 @@ go on in between. It goes by the trusted time, never on the word of a clock that
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -15,7 +16,7 @@ import gevent
 from loguru import logger
 
 from oculus.clock import DAY, SECOND, ClockGuard, iso
-from oculus.errors import OculusError
+from oculus.errors import OculusError, StorageError
 from oculus.model import Micros
 from oculus.storage import ingest, queries, retention, rollup, sort
 from oculus.storage.database import Database
@@ -38,6 +39,7 @@ EXPIRE_EVERY = 3_600.0  # seconds
 # What is not in order yet is read slowly; the present day is put in order this often, and with the days
 # before it once a day. The latter writes all of the table: at 500 series every 30 s, kept for a week, 42 MB.
 SORT_EVERY = 6 * 3_600.0  # seconds
+SORT_AGAIN = 3_600.0  # seconds after a failure
 SORT_FIRST = 600.0  # seconds after the start: a start has enough to do
 
 # How much lies in order as one, about 10,000 rows of a series each at one sample a minute. Where a table is
@@ -92,6 +94,7 @@ class Upkeep:
         self.sorted = 0  # rows put in order
         self.longest = 0.0  # seconds that the writer was kept by one step
         self.usage = queries.Usage()
+        self._unfreed = ""  # the table whose deleted rows still take space
 
     def report(self) -> StorageReport:
         """Return what the last pass saw of the store."""
@@ -105,19 +108,28 @@ class Upkeep:
             gevent.sleep(PERIOD)
 
     def keep_up(self) -> None:
-        """Do what is due now. What fails (a full disk) is logged; the next pass does its work."""
+        """Do what is due now. What fails (a full disk) is logged, tried again, and keeps nothing else up."""
+        self._try(self.roll_up)
+        if time.monotonic() >= self._expire_at and self._try(self.expire):
+            self._expire_at = time.monotonic() + EXPIRE_EVERY
+        if time.monotonic() >= self._sort_at:
+            # A failure may come late: all before it is written again by the next try.
+            again = SORT_EVERY if self._try(self.sort) else SORT_AGAIN
+            self._sort_at = time.monotonic() + again
+        self._try(self._measure_and_shrink)
+
+    def _try(self, work: Callable[[], None]) -> bool:
+        """Return whether the work was done."""
         try:
-            self.roll_up()
-            if time.monotonic() >= self._expire_at:
-                self.expire()
-                self._expire_at = time.monotonic() + EXPIRE_EVERY
-            if time.monotonic() >= self._sort_at:
-                self.sort()
-                self._sort_at = time.monotonic() + SORT_EVERY
-            self.usage = self._readers.run(queries.usage, timeout=_PLAN_TIMEOUT)
-            self.shrink()
+            work()
         except OculusError as error:
-            logger.warning("the upkeep of the database failed, next try in {:.0f} s: {}", PERIOD, error)
+            logger.warning("the upkeep of the database failed, and will be tried again: {}", error)
+            return False
+        return True
+
+    def _measure_and_shrink(self) -> None:
+        self.usage = self._readers.run(queries.usage, timeout=_PLAN_TIMEOUT)
+        self.shrink()
 
     def roll_up(self) -> None:
         """Bring the rollups up to date, in steps that are quick whatever the number of series."""
@@ -155,10 +167,21 @@ class Upkeep:
         built = marks.built["rollup_1m"]
         today = floor(built, DAY)
         for table in TABLES:
-            if marks.ordered[table] < today:
-                self._sort(table, self._generations(table, marks.ordered[table], today))
-                self._writer.call(ingest.write_state, ordered_key(table), str(today))
-            self._sort(table, [(today, built)])
+            with self._rewriting():
+                if marks.ordered[table] < today:
+                    self._sort(table, self._generations(table, marks.ordered[table], today))
+                    self._writer.call(ingest.write_state, ordered_key(table), str(today))
+                self._sort(table, [(today, built)])
+
+    @contextmanager
+    def _rewriting(self) -> Iterator[None]:
+        """Free the space of what the block rewrites at its end, and not in between."""
+        reader = self._writer.call(sort.hold)
+        try:
+            yield
+        finally:
+            self._writer.call(sort.release, reader)
+        self.mark()  # a checkpoint without a commit before it does nothing
         self._writer.fold(0)
 
     def _sort(self, table: str, stretches: Iterable[tuple[Micros, Micros]], *, anew: bool = False) -> None:
@@ -180,23 +203,36 @@ class Upkeep:
 
     def shrink(self) -> None:
         """Delete the oldest of the finest rows when the file outgrows its limit."""
-        today = floor(self._guard.trusted(), DAY)
+        if self._unfreed:  # what failed the last time
+            self._free(self._unfreed)
         for table in retention.SHRUNK:
-            if not self._max_size or self.usage.used < self._max_size * _FULL:
-                return
-            excess = self.usage.used - self._max_size * _ENOUGH
-            size = next((usage.bytes for usage in self.usage.tables if usage.table == table), 0)
-            rows, start = self._step(retention.shrink, table, min(1.0, excess / max(1, size)))
-            if not rows:
-                continue
-            self.deleted += rows if table == "metrics" else 0
-            logger.warning("database.max_size: {} rows of {} before {} are deleted", rows, table, iso(start))
-            # Space is free again once what lay around the deleted rows is written anew.
-            self._sort(table, self._generations(table, Micros(0), today), anew=True)
-            self._writer.fold(0)
-            self.usage = self._readers.run(queries.usage, timeout=_PLAN_TIMEOUT)
-        if self.usage.used > self._max_size:
+            # What one step frees is an estimate; the next table's turn is when this one has no more to give.
+            while self._max_size and self.usage.used >= self._max_size * _FULL:
+                excess = self.usage.used - self._max_size * _ENOUGH
+                size = next((usage.bytes for usage in self.usage.tables if usage.table == table), 0)
+                rows, start = self._step(retention.shrink, table, min(1.0, excess / max(1, size)))
+                if not rows:
+                    break
+                self._unfreed = table
+                self.deleted += rows if table == "metrics" else 0
+                logger.warning(
+                    "database.max_size: {} rows of {} before {} are deleted", rows, table, iso(start)
+                )
+                self._free(table)
+        if self._max_size and self.usage.used > self._max_size:
             logger.warning("the database is larger than database.max_size, though all but the newest is gone")
+
+    def _free(self, table: str) -> None:
+        """Write anew what lies around deleted rows: only then is their space free, and seen to be."""
+        built = self._readers.run(ingest.read_marks).built["rollup_1m"]
+        today = floor(built, DAY)
+        with self._rewriting():
+            self._sort(table, self._generations(table, Micros(0), today), anew=True)
+            self._sort(table, [(today, built)], anew=True)
+        if self._writer.fold_error:
+            raise StorageError(f"the log does not go into the file: {self._writer.fold_error}")
+        self.usage = self._readers.run(queries.usage, timeout=_PLAN_TIMEOUT)
+        self._unfreed = ""
 
     def _step(self, work: Callable[..., _T], *arguments: Any) -> _T:
         """Run a step in the writer's thread, and let a commit go first before the next."""

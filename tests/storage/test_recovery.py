@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from oculus.errors import DamageError, StartError
-from oculus.storage.database import Database
+from oculus.storage.database import BLOCK, Database
 from oculus.storage.recovery import recover, set_aside
 from tests.support.process import python
 
@@ -102,7 +102,7 @@ def second_header(path: Path) -> None:
 
 def every_block(path: Path) -> None:
     """Garble something in each block behind the headers."""
-    for start in range(12_288, path.stat().st_size, 262_144):
+    for start in range(12_288, path.stat().st_size, BLOCK):
         overwrite(path, start + 100, 16)
 
 

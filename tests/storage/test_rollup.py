@@ -168,6 +168,29 @@ def test_late_samples_of_minutes_whose_samples_are_gone_are_added(database: Data
     assert database.connection.execute("select count(*) from metrics").fetchone() == (1,)
 
 
+def test_late_samples_that_retention_deletes_are_counted_first(database: Database) -> None:
+    """They may come between the last step of rolling up and the deletion."""
+    write(database, ("custom.x", 0, 5.0), ("custom.x", 3 * HOUR, 1.0))
+    roll(database, 4 * HOUR)
+    write(database, ("custom.x", 40 * SECOND, 9.0))
+    retention.expire(database.connection, Micros(T0 + 4 * HOUR), FOREVER | {"metrics": 3_600.0})
+    write(database, ("custom.x", 50 * SECOND, 1.0))
+    retention.shrink(database.connection, "metrics", 1.0)
+    assert rolled(database, "1m")[0] == ("custom.x", T0, 5.0, 9.0, 1.0, 1.0, 15.0, 3)
+    assert rolled(database, "1h")[0] == ("custom.x", T0, 5.0, 9.0, 1.0, 1.0, 15.0, 3)
+
+
+def test_a_rollup_outlives_what_it_was_built_of(database: Database) -> None:
+    """Else a late sample would have all samples of its minute counted once more in the hour."""
+    write(database, ("custom.x", 0, 5.0), ("custom.x", SECOND, 7.0), ("custom.x", 3 * HOUR, 1.0))
+    roll(database, 4 * HOUR)
+    retention.shrink(database.connection, "rollup_1m", 1.0)
+    retention.expire(database.connection, Micros(T0 + 4 * HOUR), FOREVER | {"rollup_1m": 3_600.0})
+    write(database, ("custom.x", 2 * SECOND, 9.0))
+    roll(database, 4 * HOUR)
+    assert rolled(database, "1h")[0] == ("custom.x", T0, 5.0, 9.0, 5.0, 9.0, 21.0, 3)
+
+
 @pytest.mark.parametrize("seed", range(12))
 def test_any_order_of_arrival_gives_the_same_rollups(database: Database, seed: int) -> None:
     """Samples of three series over five hours arrive shuffled in batches, between steps of any length."""

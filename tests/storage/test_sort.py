@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import random
 import re
 from pathlib import Path
@@ -20,11 +19,15 @@ END = Micros(T0 + DAY)
 SYMBOLS = [f"net.http.host{number}.rtt" for number in range(20)]
 
 
-def fill(database: Database, rows: int = 4_000, since: int = T0, seed: int = 1) -> None:
-    """Store samples of all series in the order of time; some share a time."""
+def fill(database: Database, rows: int = 4_000, since: int = T0, seed: int = 1, unique: bool = False) -> None:
+    """Store samples of all series in the order of time; some share a time, unless all are to be `unique`."""
     chance = random.Random(seed)
     values: list[tuple[int, str, float]] = [
-        (since + chance.randrange(DAY // SECOND) * SECOND, chance.choice(SYMBOLS), float(place))
+        (
+            since + (place * DAY // rows if unique else chance.randrange(DAY // SECOND) * SECOND),
+            chance.choice(SYMBOLS),
+            float(place),
+        )
         for place in range(rows)
     ]
     values.sort(key=lambda row: row[0])
@@ -63,7 +66,7 @@ def test_rows_lie_in_order_of_shard_symbol_and_time(database: Database) -> None:
     """Every row has its shard then, and none is lost, added or changed."""
     fill(database)
     before = content(database)
-    assert put_in_order(database) > 4
+    assert put_in_order(database) == 8
     database.connection.execute("checkpoint")
     found = places(database)
     assert found == sorted(found)
@@ -129,14 +132,39 @@ def test_a_slice_that_fails_changes_nothing(database: Database) -> None:
     assert content(database) == before
 
 
-def test_series_of_one_shard_stay_in_one_slice(database: Database) -> None:
-    """A slice is a range of shards, so a shard is never split, however small the slices."""
-    fill(database)
-    slices = sort.plan(database.connection, "metrics", Micros(0), END, rows=1)
-    bounds = [(slice_.shards[0], slice_.shards[-1]) for slice_ in slices]
-    assert all(last < first for (_, last), (first, _) in itertools.pairwise(bounds))
-    assert sorted(symbol for slice_ in slices for symbol in slice_.symbols) == sorted(SYMBOLS)
+@pytest.mark.parametrize("rows", [1, 7, 200, 201, 500, 4_000, 5_000])
+def test_slices_have_the_same_number_of_rows(database: Database, rows: int) -> None:
+    """All but the last, whatever the series have; a series may be cut between two times."""
+    fill(database, unique=True)
+    before = content(database)
+    step = 400 if rows < 100 else 1
+    slices = sort.plan(database.connection, "metrics", Micros(0), END, rows=rows)
+    assert [slice_.rows for slice_ in slices[:-1]] == [rows] * (len(slices) - 1)
     assert sum(slice_.rows for slice_ in slices) == 4_000
+    assert {symbol for slice_ in slices for symbol in slice_.symbols} == set(SYMBOLS)
+    for slice_ in slices[::step]:
+        counted = "select count(*) from metrics where shard > 0"
+        (done,) = database.connection.execute(counted).fetchone() or (0,)
+        sort.rewrite(database.connection, "metrics", slice_, Micros(0), END)
+        assert database.connection.execute(counted).fetchone() == (done + slice_.rows,)
+    assert content(database) == before
+
+
+def test_full_slices_become_row_groups_that_stay_as_they_are(database: Database) -> None:
+    """Rewriting leaves no small groups behind, which checkpoints would merge again and again."""
+    fill(database, rows=400_000, unique=True)
+    reader = sort.hold(database.connection)
+    assert put_in_order(database, rows=sort.SLICE) == 4
+    database.fold(0)
+    sort.release(database.connection, reader)
+    database.connection.execute("insert into oculus_state values ('x', 'y')")
+    database.fold(0)
+    groups = database.connection.execute(
+        """select sum(count)::int from pragma_storage_info('metrics')
+        where column_name = 'ts' and segment_type <> 'VALIDITY' group by row_group_id order by row_group_id"""
+    ).fetchall()
+    assert groups[:3] == [(122_880,)] * 3
+    assert len(groups) == 4
 
 
 def test_a_chart_is_the_same_before_and_after(database: Database) -> None:

@@ -6,19 +6,22 @@ Clocks are moved by hand.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 import pytest
 
 from oculus.clock import DAY, SECOND, SETTLE, ClockGuard
+from oculus.errors import StorageError
 from oculus.model import Batch, Event, Micros, Sample
 from oculus.pipe import Pipe
-from oculus.storage import ingest, queries
+from oculus.storage import ingest, queries, sort
 from oculus.storage.database import Database
 from oculus.storage.latest import Latest
 from oculus.storage.readers import Readers
 from oculus.storage.retention import EVENTS_KEPT
 from oculus.storage.upkeep import CLOCK_MARK, Upkeep, last_mark
 from oculus.storage.writer import Writer
+from tests.bench.days import live
 from tests.support.clocks import WallClock
 
 NOW = Micros(1_800_000_000 * SECOND)
@@ -340,6 +343,73 @@ def test_the_oldest_samples_go_first_when_the_file_is_too_large(host: Host) -> N
     assert total[0] > rows - 1_000  # but for the minutes that are open
 
 
+def overfull(host: Host) -> Upkeep:
+    """Return the upkeep of a file that is too large with the samples of one day, half of it in order."""
+    host.database.connection.execute(
+        """insert into metrics (ts, category, symbol, value, tags)
+        select make_timestamptz($1 - i * 15000), 'custom', 'custom.s' || i % 5, random(), '{}'
+        from range(500_000) t(i)""",
+        [NOW],
+    )
+    upkeep = host.start(max_size=4_000_000)
+    sweep(upkeep)
+    upkeep.sort()
+    upkeep.usage = host.readers.run(queries.usage)
+    assert upkeep.usage.used > 4_000_000
+    return upkeep
+
+
+def test_a_size_limit_is_met_by_rows_of_the_present_day_too(host: Host) -> None:
+    """Their space is free at once, so that the minutes need not go as well."""
+    upkeep = overfull(host)
+    minutes = host.database.connection.execute("select count(*) from rollup_1m").fetchone()
+    for _ in range(3):
+        upkeep.shrink()
+    assert upkeep.usage.used < 4_000_000
+    assert host.database.connection.execute("select count(*) from rollup_1m").fetchone() == minutes
+
+
+def test_nothing_more_is_deleted_before_the_space_is_free(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk that takes no rewriting, pass after pass, does not cost the rest of the samples."""
+    upkeep = overfull(host)
+
+    def full(*arguments: object) -> None:
+        raise StorageError("no space left")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sort, "rewrite", full)
+        with pytest.raises(StorageError):
+            upkeep.shrink()
+        deleted = upkeep.deleted
+        for _ in range(3):
+            with pytest.raises(StorageError):
+                upkeep.shrink()
+    assert deleted == upkeep.deleted > 0
+    upkeep.shrink()
+    assert upkeep.deleted == deleted
+    assert upkeep.usage.used < 4_000_000
+
+
+def test_what_fails_keeps_nothing_else_up(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Old rows go and sizes are seen though nothing can be put in order, which is not tried each time."""
+    tries = []
+
+    def refuse(*arguments: object) -> None:
+        tries.append(arguments)
+        raise StorageError("no memory")
+
+    monkeypatch.setattr(sort, "rewrite", refuse)
+    monkeypatch.setattr("oculus.storage.upkeep.SORT_FIRST", 0.0)
+    upkeep = host.start()
+    upkeep.keep_up()
+    upkeep.keep_up()
+    assert len(tries) == 1
+    assert host.days() == A_WEEK
+    assert upkeep.usage.tables
+
+
 def test_without_a_limit_nothing_is_deleted_for_its_size(host: Host) -> None:
     """The default is any size."""
     upkeep = sweep(host.start())
@@ -356,3 +426,11 @@ def test_a_pass_does_all_that_is_due(host: Host) -> None:
     assert {table.table: table.rows for table in upkeep.usage.tables} == {
         "metrics": 7, "rollup_1m": 10, "rollup_1h": 10, "events": 0,
     }  # fmt: skip
+
+
+@pytest.mark.soak
+def test_the_file_does_not_grow_at_constant_load(tmp_path: Path) -> None:
+    """What is deleted and rewritten leaves space that is used again: day 15 is as day 5."""
+    growth = live(str(tmp_path / "days.db"), days=15, series=20, step=30, retention=1.0)
+    assert max(growth.file[5:]) <= 1.25 * growth.file[5]
+    assert growth.rows[-1] == growth.rows[4]
