@@ -87,7 +87,7 @@ def series(cursor: Cursor, since: Micros) -> list[Stored]:
     """Return every series: values of the history from `since` on, or its very last value if older."""
     rows = cursor.execute(
         """select symbol, epoch_us(max(ts)), arg_max(tags, ts), arg_max(value, ts),
-            list(value order by ts) filter (where ts >= make_timestamptz($since))[-$history:]
+            list_reverse(arg_max(value, ts, $history) filter (where ts >= make_timestamptz($since)))
         from metrics group by symbol""",
         {"since": since, "history": HISTORY},
     ).fetchall()

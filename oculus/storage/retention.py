@@ -10,13 +10,16 @@ from oculus.clock import DAY, SECOND
 from oculus.model import Micros
 from oculus.storage.ingest import read_marks, set_state, transaction
 from oculus.storage.rollup import rebuild_late
-from oculus.storage.tiers import HOUR, MINUTE, TABLES, TIERS, Marks, floor, kept_key
+from oculus.storage.tiers import HOUR, MINUTE, ORDERED_LEAST, TABLES, TIERS, Marks, floor, kept_key
 
 # Events are few, and what happened matters for longer than every number: three months at least.
 EVENTS_KEPT = 90 * DAY
 
 # Rows go by whole buckets of the tier that is built of them: what a bucket was built of is there or gone.
 _EDGES = {"metrics": MINUTE, "rollup_1m": HOUR, "rollup_1h": HOUR}
+
+# A limit that is this far ahead was set by a clock that was wrong, and no longer holds.
+_ROGUE = DAY
 
 # What a size limit takes, in this order: the finest rows are the most, and least missed. Hours are few, and
 # all that is left of past years.
@@ -34,7 +37,7 @@ def expire(connection: duckdb.DuckDBPyConnection, now: Micros, keep: Mapping[str
         for table in TABLES:
             marks = read_marks(connection)
             cutoff = floor(Micros(now - int(keep[table] * SECOND)), _EDGES[table])
-            rows = _delete(connection, table, min(cutoff, _limit(marks, table)), marks.kept[table])
+            rows = _delete(connection, table, min(cutoff, _limit(marks, table)), marks, keep[table])
             deleted += rows if table == "metrics" else 0
         oldest = now - int(events_kept(keep) * SECOND)
         connection.execute("delete from events where ts < make_timestamptz($1)", [oldest])
@@ -47,7 +50,7 @@ def events_kept(keep: Mapping[str, float]) -> float:
 
 
 def shrink(connection: duckdb.DuckDBPyConnection, table: str, share: float) -> tuple[int, Micros]:
-    """Delete the oldest `share` of a table's rows by whole hours; return how many went, and the new start.
+    """Give the oldest `share` of a table's rows up, by whole hours; return how many, and the new start.
 
     The last hour stays, and what has not been rolled up. Raises StorageError, and then nothing was changed.
     """
@@ -56,17 +59,19 @@ def shrink(connection: duckdb.DuckDBPyConnection, table: str, share: float) -> t
         rebuild_late(connection, marks)
         hours = connection.execute(
             f"""select epoch_us(ts) // {HOUR} * {HOUR} as hour, count(*) from {table}
-            group by hour order by hour"""
+            where ts >= make_timestamptz($1) group by hour order by hour""",
+            [marks.kept[table]],
         ).fetchall()
         wanted = share * sum(count for _, count in hours)
         limit = _limit(marks, table)
-        cutoff = Micros(0)
+        cutoff, given = marks.kept[table], 0
         for hour, count in hours[:-1]:
-            if wanted <= 0 or hour + HOUR > limit:
+            if given >= wanted or hour + HOUR > limit:
                 break
             cutoff = Micros(hour + HOUR)
-            wanted -= count
-        return _delete(connection, table, cutoff, marks.kept[table]), cutoff
+            given += count
+        _delete(connection, table, cutoff, marks, ORDERED_LEAST)
+        return given, cutoff
 
 
 def _limit(marks: Marks, table: str) -> Micros:
@@ -80,12 +85,19 @@ def _limit(marks: Marks, table: str) -> Micros:
     return Micros(min(built + source))
 
 
-def _delete(connection: duckdb.DuckDBPyConnection, table: str, cutoff: Micros, kept: Micros) -> int:
-    """Delete what is before `cutoff`, and note from when on the table is whole."""
-    row = connection.execute(
-        f"delete from {table} where ts < make_timestamptz($1)",
-        [cutoff],
-    ).fetchone()
-    if cutoff > kept:
+def _delete(
+    connection: duckdb.DuckDBPyConnection, table: str, cutoff: Micros, marks: Marks, keep: float
+) -> int:
+    """Note from when on the table is whole, and delete what is before and in no order; return how many went.
+
+    What lies in order goes when it is rewritten: of each series a few rows everywhere in the table, which
+    take more memory to delete than there is.
+    """
+    kept = marks.kept[table]
+    if cutoff > kept or kept > cutoff + _ROGUE:
         set_state(connection, kept_key(table), str(cutoff))
+    which = "and shard = 0" if keep >= ORDERED_LEAST else ""
+    row = connection.execute(
+        f"delete from {table} where ts < make_timestamptz($1) {which}", [cutoff]
+    ).fetchone()
     return int(row[0]) if row else 0

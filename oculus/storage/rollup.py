@@ -11,7 +11,7 @@ import duckdb
 
 from oculus.model import Micros
 from oculus.storage.ingest import first_row, read_marks, set_state, transaction
-from oculus.storage.tiers import HOUR, MINUTE, TIERS, Marks, Tier, built_key, floor
+from oculus.storage.tiers import HOUR, MINUTE, TABLES, TIERS, Marks, Tier, built_key, floor, kept_key
 
 # What one step rolls up at most: with 5,000 samples/s that is a second of work on a small board, for which
 # the writer waits.
@@ -38,6 +38,10 @@ def advance(connection: duckdb.DuckDBPyConnection, upto: Micros, span: int = SPA
     """
     with transaction(connection):
         marks = read_marks(connection)
+        if max(marks.kept.values()) > upto:  # a clock that was ahead set that limit
+            for table in TABLES:
+                set_state(connection, kept_key(table), "0")
+            marks = read_marks(connection)
         rebuild_late(connection, marks)
         minute, hour = TIERS
         reached = _extend(connection, minute, marks.built[minute.table], upto, span)
@@ -86,14 +90,15 @@ def rebuild_late(connection: duckdb.DuckDBPyConnection, marks: Marks) -> None:
             from late where ts < make_timestamptz($built)""",
             {"built": marks.built[tier.table]},
         )
-        # Where the rows below are past their age limit, what was built of them is all that is left: the
-        # late ones are added to it and then go, so that none is counted twice.
+        # Where the rows below are past their limit, what was built of them is what counts, though some may
+        # still lie in order: the late ones are added to it and then go, so that none is counted twice.
         rolled = _ROLLED.format(
             width=tier.width,
             source=f"""(select source.* from {tier.source} as source semi join late
                 on late.symbol = source.symbol
                 and late.ts = make_timestamptz(epoch_us(source.ts) // {tier.width} * {tier.width})
                 where source.ts >= make_timestamptz($since) and source.ts < make_timestamptz($until)
+                    and (source.ts >= make_timestamptz($sealed) or source.shard = 0)
                 union all by name
                 select old.* exclude (shard) from {tier.view} as old semi join late using (ts, symbol)
                 where ts < make_timestamptz($sealed))""",
@@ -108,7 +113,7 @@ def rebuild_late(connection: duckdb.DuckDBPyConnection, marks: Marks) -> None:
             connection.execute(
                 f"""delete from {tier.source_table} as source using late where source.symbol = late.symbol
                 and late.ts = make_timestamptz(epoch_us(source.ts) // {tier.width} * {tier.width})
-                and late.ts < make_timestamptz($sealed)""",
+                and late.ts < make_timestamptz($sealed) and source.shard = 0""",
                 {"sealed": sealed},
             )
     connection.execute("delete from oculus_late")

@@ -21,15 +21,51 @@ from oculus.clock import LAST_TIME
 from oculus.errors import StorageError
 from oculus.model import Micros
 from oculus.storage.ingest import transaction
+from oculus.storage.tiers import MINUTE
 
 SLICE = 122_880  # rows: DuckDB's row group
 
 END_OF_TIME = Micros(LAST_TIME)
 
 
+# New rows that are put in order at once. A delete costs memory for each vector that it touches, and rows in
+# the order of arrival are spread over all of them: 16 MB for this many.
+PIECE = 1_000_000  # rows
+
+# Rows past their limit that one slice deletes, for the same reason.
+_DEAD = 500_000
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """The rows of a table in [start, end) that come to lie in one order.
+
+    With `fresh` those alone that are in no order yet. What is before `kept` is past its limit and goes.
+    """
+
+    start: Micros
+    end: Micros
+    kept: Micros = Micros(0)
+    fresh: bool = False
+
+    @property
+    def rows(self) -> str:
+        """The condition for its rows, with $start, $end and $kept."""
+        within = "ts >= make_timestamptz($start) and ts < make_timestamptz($end)"
+        # A late sample that is past its limit waits to be rolled up.
+        which = "shard = 0" if self.fresh else "(shard > 0 or ts >= make_timestamptz($kept))"
+        return f"{within} and {which}"
+
+    @property
+    def bounds(self) -> dict[str, object]:
+        """The values of that condition."""
+        found: dict[str, object] = {"start": self.start, "end": self.end}
+        return found if self.fresh else found | {"kept": self.kept}
+
+
 @dataclass(frozen=True, slots=True)
 class Slice:
-    """Series that lie next to each other in the order, with the shard of each.
+    """Series that lie next to each other in the order, with the shard of each; `rows` are those that stay.
 
     Of the first one the rows from `since` on, of the last one those before `until`.
     """
@@ -41,44 +77,57 @@ class Slice:
     until: Micros = END_OF_TIME
 
 
-def plan(
-    connection: duckdb.DuckDBPyConnection,
-    table: str,
-    start: Micros,
-    end: Micros,
-    anew: bool = False,
-    rows: int = SLICE,
-) -> list[Slice]:
-    """Return the slices of a table's rows in [start, end), each of `rows` but the last.
-
-    None when all of them are in order already, unless they are to be written `anew`.
-    """
-    found = connection.execute(
-        f"""select symbol, shard_of(symbol) as place, rows, new from (
-            select symbol, count(*) as rows, count(*) filter (shard = 0) as new from {table}
-            where ts >= make_timestamptz($1) and ts < make_timestamptz($2) group by symbol)
-        order by place, symbol""",
-        [start, end],
+def pieces(
+    connection: duckdb.DuckDBPyConnection, table: str, kept: Micros, end: Micros, rows: int = PIECE
+) -> list[Stretch]:
+    """Return the stretches in which the new rows of [kept, end) are put in order, each of `rows` or so."""
+    minutes = connection.execute(
+        f"""select epoch_us(ts) // {MINUTE} * {MINUTE} as minute, count(*) from {table}
+        where shard = 0 and ts >= make_timestamptz($1) and ts < make_timestamptz($2)
+        group by minute order by minute""",
+        [kept, end],
     ).fetchall()
-    if not found or not (anew or any(new for *_, new in found)):
-        return []
+    found: list[Stretch] = []
+    start, size = kept, 0
+    for minute, count in minutes:
+        if size and size + count > rows:
+            found.append(Stretch(start, Micros(minute), fresh=True))
+            start, size = Micros(minute), 0
+        size += count
+    return [*found, Stretch(start, end, fresh=True)] if size else found
+
+
+def plan(
+    connection: duckdb.DuckDBPyConnection, table: str, stretch: Stretch, rows: int = SLICE
+) -> list[Slice]:
+    """Return the slices of a stretch, each of `rows` but the last; none when there is no row."""
+    found = connection.execute(
+        f"""select symbol, shard_of(symbol) as place, live, rows - live as dead from (
+            select symbol, count(*) as rows, count(*) filter (ts >= make_timestamptz($least)) as live
+            from {table} where {stretch.rows} group by symbol)
+        order by place, symbol""",
+        stretch.bounds | {"least": stretch.kept},
+    ).fetchall()
     slices: list[Slice] = []
     run: list[tuple[str, int]] = []
-    size, since = 0, Micros(0)
-    for symbol, place, count, _ in found:
+    size, since, waste = 0, Micros(0), 0
+    for symbol, place, count, dead in found:
         taken = 0  # rows of this series in slices before
         run.append((symbol, place))
-        while size + count - taken >= rows:
+        waste += dead
+        while count and size + count - taken >= rows:
             taken += rows - size
             if taken == count:
-                slices.append(_slice(run, rows, since, END_OF_TIME))
-                run, size, since = [], 0, Micros(0)
                 break
-            cut = _time_at(connection, table, symbol, place, start, end, taken)
+            cut = _time_at(connection, table, symbol, place, stretch, taken)
             slices.append(_slice(run, rows, since, cut))
-            run, size, since = [(symbol, place)], 0, cut
+            run, size, since, waste = [(symbol, place)], 0, cut, 0
         else:
             size += count - taken
+            if size or waste < _DEAD:
+                continue
+        slices.append(_slice(run, rows if count else 0, since, END_OF_TIME))
+        run, size, since, waste = [], 0, Micros(0), 0
     if run:
         slices.append(_slice(run, size, since, END_OF_TIME))
     return slices
@@ -90,21 +139,15 @@ def _slice(run: list[tuple[str, int]], rows: int, since: Micros, until: Micros) 
 
 
 def _time_at(
-    connection: duckdb.DuckDBPyConnection,
-    table: str,
-    symbol: str,
-    shard: int,
-    start: Micros,
-    end: Micros,
-    place: int,
+    connection: duckdb.DuckDBPyConnection, table: str, symbol: str, shard: int, stretch: Stretch, place: int
 ) -> Micros:
-    """Return the time of a series' row at a place, counted from 0 by time."""
+    """Return the time of a series' row at a place, counted from 0 by time among those that stay."""
     row = connection.execute(
-        f"""select epoch_us(ts) from {table} where symbol = $1 and shard in (0, $2)
-        and ts >= make_timestamptz($3) and ts < make_timestamptz($4) order by ts limit 1 offset $5""",
-        [symbol, shard, start, end, place],
+        f"""select epoch_us(ts) from {table} where symbol = $symbol and shard in (0, $shard)
+        and ts >= make_timestamptz($least) and {stretch.rows} order by ts limit 1 offset $place""",
+        stretch.bounds | {"symbol": symbol, "shard": shard, "least": stretch.kept, "place": place},
     ).fetchone()
-    return end if row is None else Micros(row[0])
+    return stretch.end if row is None else Micros(row[0])
 
 
 def hold(connection: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyConnection:
@@ -124,20 +167,18 @@ def release(connection: duckdb.DuckDBPyConnection, reader: duckdb.DuckDBPyConnec
         reader.close()
 
 
-def rewrite(
-    connection: duckdb.DuckDBPyConnection, table: str, slice_: Slice, start: Micros, end: Micros
-) -> None:
-    """Put a slice's rows in [start, end) in order; raises StorageError, and then nothing was changed.
+def rewrite(connection: duckdb.DuckDBPyConnection, table: str, slice_: Slice, stretch: Stretch) -> int:
+    """Put a slice of a stretch in order; return how many rows went, being past their limit.
 
-    Where tags are so long that a slice does not fit into memory, it is done in two halves.
+    Raises StorageError, and then nothing was changed. Where tags are so long that a slice does not fit into
+    memory, it is done in two halves.
     """
     try:
-        _rewrite(connection, table, slice_, start, end)
+        return _rewrite(connection, table, slice_, stretch)
     except StorageError as error:
         if len(slice_.symbols) == 1 or not isinstance(error.__cause__, duckdb.OutOfMemoryException):
             raise
-        for half in _halves(slice_):
-            rewrite(connection, table, half, start, end)
+        return sum(rewrite(connection, table, half, stretch) for half in _halves(slice_))
 
 
 def _halves(slice_: Slice) -> tuple[Slice, Slice]:
@@ -147,35 +188,44 @@ def _halves(slice_: Slice) -> tuple[Slice, Slice]:
     return first, second
 
 
-def _rewrite(
-    connection: duckdb.DuckDBPyConnection, table: str, slice_: Slice, start: Micros, end: Micros
-) -> None:
+def _rewrite(connection: duckdb.DuckDBPyConnection, table: str, slice_: Slice, stretch: Stretch) -> int:
     # The bounds of the shards tell DuckDB which row groups to pass over.
-    those = f"""{table}.ts >= make_timestamptz($start) and {table}.ts < make_timestamptz($end)
-        and {table}.shard between 0 and $last and ({table}.shard >= $first or {table}.shard = 0)
-        and symbol in (select symbol from place)
-        and (symbol <> $head or {table}.ts >= make_timestamptz($since))
-        and (symbol <> $tail or {table}.ts < make_timestamptz($until))"""
-    bounds = {
-        "start": start, "end": end, "first": slice_.shards[0], "last": slice_.shards[-1],
+    shards = "" if stretch.fresh else "and shard <= $last and (shard >= $first or shard = 0)"
+    those = f"""{stretch.rows} {shards} and symbol in (select symbol from place)
+        and (symbol <> $head or ts >= make_timestamptz($since))
+        and (symbol <> $tail or ts < make_timestamptz($until))"""
+    bounds = stretch.bounds | {
         "head": slice_.symbols[0], "since": slice_.since, "tail": slice_.symbols[-1], "until": slice_.until,
     }  # fmt: skip
+    if not stretch.fresh:
+        bounds |= {"first": slice_.shards[0], "last": slice_.shards[-1]}
     with transaction(connection):
         connection.execute(
             "create temp table place as"
             " select unnest($1::varchar[]) as symbol, unnest($2::usmallint[]) as shard",
             [list(slice_.symbols), list(slice_.shards)],
         )
-        newest = connection.execute(f"select max(rowid) from {table}").fetchone()
-        connection.execute(
-            f"""insert into {table} by name
-            select {table}.* exclude (shard), place.shard from {table} join place using (symbol)
-            where {those} order by place.shard, symbol, ts, {table}.rowid""",
-            bounds,
+        newest = _number(connection.execute(f"select max(rowid) from {table}"))
+        written = _number(
+            connection.execute(
+                f"""insert into {table} by name
+                select row.* exclude (shard, arrival), place.shard
+                from (select *, rowid as arrival from {table}
+                    where {those} and ts >= make_timestamptz($least)) as row
+                join place using (symbol) order by place.shard, symbol, ts, arrival""",
+                bounds | {"least": stretch.kept},
+            )
         )
         # The new rows are behind the old ones.
-        connection.execute(
-            f"delete from {table} where {those} and rowid <= $newest",
-            bounds | {"newest": newest[0] if newest else 0},
+        deleted = _number(
+            connection.execute(
+                f"delete from {table} where {those} and rowid <= $newest", bounds | {"newest": newest}
+            )
         )
         connection.execute("drop table place")
+    return deleted - written
+
+
+def _number(result: duckdb.DuckDBPyConnection) -> int:
+    row = result.fetchone()
+    return int(row[0] or 0) if row else 0

@@ -34,7 +34,7 @@ class Tier:
 
 # A sample is a rollup of itself.
 _SAMPLES = """(select ts, category, symbol, value as open, value as high, value as low, value as close,
-    value as sum, 1 as count from metrics where value is not null and not isnan(value))"""
+    value as sum, 1 as count, shard from metrics where value is not null and not isnan(value))"""
 
 TIERS = (
     Tier("1m", MINUTE, "rollup_1m", "metrics_1m", _SAMPLES, "metrics"),
@@ -43,6 +43,10 @@ TIERS = (
 
 # Tables that are kept for a time and rewritten in order, the finest first.
 TABLES = ("metrics", *(tier.table for tier in TIERS))
+
+
+# Tables that are kept for less are never put in order: they are small, and their rows go one by one.
+ORDERED_LEAST = 2 * 86_400.0  # seconds
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ go on in between. It goes by the trusted time, never on the word of a clock that
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -22,7 +22,8 @@ from oculus.storage import ingest, queries, retention, rollup, sort
 from oculus.storage.database import Database
 from oculus.storage.latest import Latest
 from oculus.storage.readers import Readers
-from oculus.storage.tiers import MINUTE, TABLES, floor, ordered_key
+from oculus.storage.sort import Stretch
+from oculus.storage.tiers import MINUTE, ORDERED_LEAST, TABLES, Marks, floor, ordered_key
 from oculus.storage.writer import Writer
 
 _T = TypeVar("_T")
@@ -149,9 +150,12 @@ class Upkeep:
         rows = self._step(retention.expire, trusted, self._keep)
         self.mark()
         self._latest.forget_before(self.oldest())
+        self._note_deleted(rows, self.oldest())
+
+    def _note_deleted(self, rows: int, before: Micros) -> None:
         self.deleted += rows
         if rows:
-            logger.info("retention deleted {} samples older than {}", rows, iso(self.oldest()))
+            logger.info("retention deleted {} samples older than {}", rows, iso(before))
 
     def oldest(self) -> Micros:
         """Return the time before which samples are too old."""
@@ -162,16 +166,21 @@ class Upkeep:
         self._writer.call(ingest.write_state, CLOCK_MARK, str(self._guard.trusted()))
 
     def sort(self) -> None:
-        """Put what is rolled up in order: once a day all of it, else what is new of the present day."""
-        marks = self._readers.run(ingest.read_marks)
-        built = marks.built["rollup_1m"]
-        today = floor(built, DAY)
+        """Put what is rolled up in order: what is new by itself, and once a day all of it."""
         for table in TABLES:
-            with self._rewriting():
-                if marks.ordered[table] < today:
-                    self._sort(table, self._generations(table, marks.ordered[table], today))
-                    self._writer.call(ingest.write_state, ordered_key(table), str(today))
-                self._sort(table, [(today, built)])
+            if self._keep[table] < ORDERED_LEAST:
+                continue
+            marks = self._readers.run(ingest.read_marks)
+            built = marks.built["rollup_1m"]
+            for piece in self._readers.run(
+                sort.pieces, table, marks.kept[table], built, timeout=_PLAN_TIMEOUT
+            ):
+                with self._rewriting():
+                    self._sort(table, piece)
+            if marks.ordered[table] < floor(built, DAY):
+                with self._rewriting():
+                    self._merge(table, marks, marks.ordered[table])
+                    self._writer.call(ingest.write_state, ordered_key(table), str(floor(built, DAY)))
 
     @contextmanager
     def _rewriting(self) -> Iterator[None]:
@@ -184,22 +193,31 @@ class Upkeep:
         self.mark()  # a checkpoint without a commit before it does nothing
         self._writer.fold(0)
 
-    def _sort(self, table: str, stretches: Iterable[tuple[Micros, Micros]], *, anew: bool = False) -> None:
-        """Write stretches with new rows in order; `anew`: those without as well."""
-        for start, end in stretches:
-            for slice_ in self._readers.run(sort.plan, table, start, end, anew, timeout=_PLAN_TIMEOUT):
-                self._step(sort.rewrite, table, slice_, start, end)
-                self.sorted += slice_.rows
+    def _sort(self, table: str, stretch: Stretch) -> int:
+        """Put a stretch in order; return how many rows went, being past their limit."""
+        dropped = 0
+        for slice_ in self._readers.run(sort.plan, table, stretch, timeout=_PLAN_TIMEOUT):
+            dropped += self._step(sort.rewrite, table, slice_, stretch)
+            self.sorted += slice_.rows
+        return dropped
 
-    def _generations(self, table: str, since: Micros, until: Micros) -> list[tuple[Micros, Micros]]:
-        """Return the stretches that each lie in order and reach beyond `since`, up to `until`."""
-        length = _GENERATIONS[table]
-        kept = int(self._keep[table] * SECOND)
-        if kept < _MOST_GENERATIONS * length:
-            return [(Micros(0), until)]
-        oldest = self._readers.run(ingest.first_row, table, Micros(max(since, until - kept)))
-        first = floor(until if oldest is None else oldest, length)
-        return [(Micros(at), Micros(min(at + length, until))) for at in range(first, until, length)]
+    def _merge(self, table: str, marks: Marks, since: Micros) -> None:
+        """Write what lies in several orders since `since` in one, without what is past its limit."""
+        today, kept, length = floor(marks.built["rollup_1m"], DAY), marks.kept[table], _GENERATIONS[table]
+        if self._keep[table] * SECOND < _MOST_GENERATIONS * length:
+            dropped = self._sort(table, Stretch(Micros(0), today, kept))
+            if table == "metrics":
+                self._note_deleted(dropped, kept)
+            return
+        # Whole generations that are past their limit, and those that have something new.
+        gone = floor(kept, length)
+        dropped = self._sort(table, Stretch(Micros(0), gone, gone))
+        if table == "metrics":
+            self._note_deleted(dropped, gone)
+        oldest = self._readers.run(ingest.first_row, table, max(since, gone))
+        first = floor(today if oldest is None else oldest, length)
+        for at in range(first, today, length):
+            self._sort(table, Stretch(Micros(at), Micros(min(at + length, today)), gone))
 
     def shrink(self) -> None:
         """Delete the oldest of the finest rows when the file outgrows its limit."""
@@ -216,19 +234,22 @@ class Upkeep:
                 self._unfreed = table
                 self.deleted += rows if table == "metrics" else 0
                 logger.warning(
-                    "database.max_size: {} rows of {} before {} are deleted", rows, table, iso(start)
+                    "database.max_size: {} rows of {} before {} are given up", rows, table, iso(start)
                 )
                 self._free(table)
         if self._max_size and self.usage.used > self._max_size:
             logger.warning("the database is larger than database.max_size, though all but the newest is gone")
 
     def _free(self, table: str) -> None:
-        """Write anew what lies around deleted rows: only then is their space free, and seen to be."""
-        built = self._readers.run(ingest.read_marks).built["rollup_1m"]
-        today = floor(built, DAY)
+        """Write anew what lies around the rows that were given up: only then is their space free."""
+        marks = self._readers.run(ingest.read_marks)
+        kept, built, length = marks.kept[table], marks.built["rollup_1m"], _GENERATIONS[table]
+        whole = self._keep[table] * SECOND < _MOST_GENERATIONS * length
+        end = built if whole else min(built, Micros(floor(kept, length) + length))
         with self._rewriting():
-            self._sort(table, self._generations(table, Micros(0), today), anew=True)
-            self._sort(table, [(today, built)], anew=True)
+            for piece in self._readers.run(sort.pieces, table, kept, built, timeout=_PLAN_TIMEOUT):
+                self._sort(table, piece)
+            self._sort(table, Stretch(Micros(0), end, kept))
         if self._writer.fold_error:
             raise StorageError(f"the log does not go into the file: {self._writer.fold_error}")
         self.usage = self._readers.run(queries.usage, timeout=_PLAN_TIMEOUT)

@@ -57,7 +57,7 @@ class Growth:
 
 
 def live(path: str, days: int, series: int, step: int, retention: float) -> Growth:
-    """Fill a store for some days; `step` is in seconds, `retention` in days, that of minutes twice as long."""
+    """Fill a store for some days; `step` is in seconds, `retention` in days, twice that for minutes."""
     database = Database(path)
     clock = WallClock(START)
     latest = Latest()

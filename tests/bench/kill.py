@@ -44,8 +44,8 @@ START = now() - 600 * SECOND  # the time of each series' number 0
 CHECKPOINTS = ("64KB", "1MB", "16MB")
 STOP_EVERY = 4  # rounds of which one ends in order
 
-# A loaded machine may take this long for the commit that a kill interrupts.
-COMMIT = 1.0  # seconds
+# A loaded machine may take this long for the commit that a kill interrupts, with a step of upkeep before it.
+COMMIT = 3.0  # seconds
 
 CONFIG = """
 database: {{flush: {flush}s, checkpoint: {checkpoint}, retention: 3650d}}

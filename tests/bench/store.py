@@ -206,8 +206,14 @@ def keep_up(path: str, now: Micros, took: dict[str, list[float]]) -> None:
         pass
     built = floor(ingest.read_marks(connection).built["rollup_1m"], HOUR)
     for table in TABLES:
-        for slice_ in sort.plan(connection, table, Micros(0), built):
-            timed("sort", sort.rewrite, table, slice_, Micros(0), built)
+        fresh = sort.pieces(connection, table, Micros(0), built)
+        for stretch in (*fresh, sort.Stretch(Micros(0), built)):
+            reader = sort.hold(connection)
+            for slice_ in sort.plan(connection, table, stretch):
+                timed("sort", sort.rewrite, table, slice_, stretch)
+            sort.release(connection, reader)
+            ingest.write_state(connection, "bench", "a checkpoint needs a commit before it")
+            database.fold(0)
     database.close()
 
 

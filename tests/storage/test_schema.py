@@ -201,9 +201,9 @@ def test_a_file_of_an_earlier_version_is_brought_up_to_date(tmp_path: Path, name
         pass
     assert connection.execute("select sum(count) from metrics_1m").fetchone() == (1_920 + late,)
     assert connection.execute("select sum(count) from metrics_1h").fetchone() == (1_920 + late,)
-    slices = sort.plan(connection, "metrics", Micros(0), mark)
-    for slice_ in slices:
-        sort.rewrite(connection, "metrics", slice_, Micros(0), mark)
+    stretch = sort.Stretch(Micros(0), mark)
+    for slice_ in sort.plan(connection, "metrics", stretch):
+        sort.rewrite(connection, "metrics", slice_, stretch)
     assert connection.execute("select count(*) from metrics where shard = 0").fetchone() == (0,)
     database.close()
     Database(str(tmp_path / f"{name}.db")).close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 import re
 from pathlib import Path
@@ -13,6 +14,7 @@ from oculus.errors import StorageError
 from oculus.model import Micros
 from oculus.storage import queries, sort
 from oculus.storage.database import Database
+from oculus.storage.sort import Stretch
 
 T0 = Micros(1_800_000_000 * SECOND // DAY * DAY)
 END = Micros(T0 + DAY)
@@ -47,12 +49,19 @@ def content(database: Database) -> list[tuple[object, ...]]:
     ).fetchall()
 
 
-def put_in_order(database: Database, start: int = 0, end: int = END, rows: int = 500) -> int:
-    """Rewrite what is due; return the number of slices."""
-    slices = sort.plan(database.connection, "metrics", Micros(start), Micros(end), rows=rows)
-    for slice_ in slices:
-        sort.rewrite(database.connection, "metrics", slice_, Micros(start), Micros(end))
-    return len(slices)
+def all_until(end: int) -> Stretch:
+    """Return everything up to a time, new or not."""
+    return Stretch(Micros(0), Micros(end))
+
+
+def put_in_order(database: Database, end: int = END, rows: int = 500, start: int = 0) -> int:
+    """Rewrite what is new by itself and then with all the rest; return the number of slices."""
+    count = 0
+    for stretch in (Stretch(Micros(start), Micros(end), fresh=True), Stretch(Micros(start), Micros(end))):
+        for slice_ in sort.plan(database.connection, "metrics", stretch, rows):
+            sort.rewrite(database.connection, "metrics", slice_, stretch)
+            count += 1
+    return count
 
 
 def places(database: Database) -> list[tuple[int, str, int]]:
@@ -66,7 +75,7 @@ def test_rows_lie_in_order_of_shard_symbol_and_time(database: Database) -> None:
     """Every row has its shard then, and none is lost, added or changed."""
     fill(database)
     before = content(database)
-    assert put_in_order(database) == 8
+    assert put_in_order(database) == 16
     database.connection.execute("checkpoint")
     found = places(database)
     assert found == sorted(found)
@@ -75,12 +84,61 @@ def test_rows_lie_in_order_of_shard_symbol_and_time(database: Database) -> None:
     assert database.connection.execute(wrong).fetchone() == (0,)
 
 
-def test_what_is_in_order_is_left_alone(database: Database) -> None:
-    """Without new rows there is nothing to do."""
-    assert put_in_order(database) == 0
+def test_what_is_in_order_is_no_longer_new(database: Database) -> None:
+    """Without new rows there is nothing to put in order."""
+    assert sort.pieces(database.connection, "metrics", Micros(0), END) == []
     fill(database)
-    assert put_in_order(database) > 0
-    assert put_in_order(database) == 0
+    (piece,) = sort.pieces(database.connection, "metrics", Micros(0), END)
+    assert (piece.start, piece.end, piece.fresh) == (0, END, True)
+    put_in_order(database)
+    assert sort.pieces(database.connection, "metrics", Micros(0), END) == []
+
+
+def test_many_new_rows_are_put_in_order_piece_by_piece(database: Database) -> None:
+    """A delete that touches all of a large table takes more memory than there is."""
+    fill(database)
+    found = sort.pieces(database.connection, "metrics", Micros(0), END, rows=1_000)
+    assert len(found) in (4, 5)
+    assert (found[0].start, found[-1].end) == (0, END)
+    assert all(one.end == following.start for one, following in itertools.pairwise(found))
+    before = content(database)
+    for piece in found:
+        for slice_ in sort.plan(database.connection, "metrics", piece):
+            assert slice_.rows <= 1_000
+            sort.rewrite(database.connection, "metrics", slice_, piece)
+    assert content(database) == before
+    put_in_order(database)
+    assert content(database) == before
+
+
+def test_rows_past_their_limit_go(database: Database) -> None:
+    """Those in order, while a late one that waits to be rolled up stays."""
+    fill(database)
+    put_in_order(database)
+    fill(database, rows=100, seed=4)
+    kept = Micros(T0 + DAY // 2)
+    old, late = database.connection.execute(
+        """select count(*) filter (shard > 0), count(*) filter (shard = 0) from metrics
+        where ts < make_timestamptz($1)""",
+        [kept],
+    ).fetchone() or (0, 0)
+    stretch = Stretch(Micros(0), END, kept)
+    slices = sort.plan(database.connection, "metrics", stretch, 500)
+    assert sum(slice_.rows for slice_ in slices) == 4_100 - old - late
+    assert sum(sort.rewrite(database.connection, "metrics", slice_, stretch) for slice_ in slices) == old
+    left = "select count(*), count(*) filter (ts < make_timestamptz($1)) from metrics"
+    assert database.connection.execute(left, [kept]).fetchone() == (4_100 - old, late)
+
+
+def test_whole_stretches_past_their_limit_go(database: Database) -> None:
+    """Also of series that have nothing else."""
+    fill(database)
+    put_in_order(database)
+    stretch = Stretch(Micros(0), END, END)
+    slices = sort.plan(database.connection, "metrics", stretch)
+    assert [slice_.rows for slice_ in slices] == [0]
+    assert sort.rewrite(database.connection, "metrics", slices[0], stretch) == 4_000
+    assert content(database) == []
 
 
 def test_new_rows_are_put_between_the_old_ones(database: Database) -> None:
@@ -110,11 +168,11 @@ def test_it_may_end_between_any_two_slices(database: Database) -> None:
     """After each slice the content is whole, and a later run does the rest."""
     fill(database)
     before = content(database)
-    slices = sort.plan(database.connection, "metrics", Micros(0), END, rows=500)
+    slices = sort.plan(database.connection, "metrics", all_until(END), rows=500)
     for slice_ in slices[:3]:
-        sort.rewrite(database.connection, "metrics", slice_, Micros(0), END)
+        sort.rewrite(database.connection, "metrics", slice_, all_until(END))
         assert content(database) == before
-    assert put_in_order(database) == len(slices)
+    put_in_order(database)
     assert content(database) == before
 
 
@@ -122,13 +180,13 @@ def test_a_slice_that_fails_changes_nothing(database: Database) -> None:
     """The transaction takes back what was done of it, and the next try is as the first."""
     fill(database)
     before = content(database)
-    (slice_, *_) = sort.plan(database.connection, "metrics", Micros(0), END)
+    (slice_, *_) = sort.plan(database.connection, "metrics", all_until(END))
     database.connection.execute("create temp table place (x integer)")
     with pytest.raises(StorageError):
-        sort.rewrite(database.connection, "metrics", slice_, Micros(0), END)
+        sort.rewrite(database.connection, "metrics", slice_, all_until(END))
     assert content(database) == before
     database.connection.execute("drop table place")
-    sort.rewrite(database.connection, "metrics", slice_, Micros(0), END)
+    sort.rewrite(database.connection, "metrics", slice_, all_until(END))
     assert content(database) == before
 
 
@@ -138,14 +196,14 @@ def test_slices_have_the_same_number_of_rows(database: Database, rows: int) -> N
     fill(database, unique=True)
     before = content(database)
     step = 400 if rows < 100 else 1
-    slices = sort.plan(database.connection, "metrics", Micros(0), END, rows=rows)
+    slices = sort.plan(database.connection, "metrics", all_until(END), rows=rows)
     assert [slice_.rows for slice_ in slices[:-1]] == [rows] * (len(slices) - 1)
     assert sum(slice_.rows for slice_ in slices) == 4_000
     assert {symbol for slice_ in slices for symbol in slice_.symbols} == set(SYMBOLS)
     for slice_ in slices[::step]:
         counted = "select count(*) from metrics where shard > 0"
         (done,) = database.connection.execute(counted).fetchone() or (0,)
-        sort.rewrite(database.connection, "metrics", slice_, Micros(0), END)
+        sort.rewrite(database.connection, "metrics", slice_, all_until(END))
         assert database.connection.execute(counted).fetchone() == (done + slice_.rows,)
     assert content(database) == before
 
@@ -154,7 +212,7 @@ def test_full_slices_become_row_groups_that_stay_as_they_are(database: Database)
     """Rewriting leaves no small groups behind, which checkpoints would merge again and again."""
     fill(database, rows=400_000, unique=True)
     reader = sort.hold(database.connection)
-    assert put_in_order(database, rows=sort.SLICE) == 4
+    assert put_in_order(database, rows=sort.SLICE) == 8
     database.fold(0)
     sort.release(database.connection, reader)
     database.connection.execute("insert into oculus_state values ('x', 'y')")
@@ -217,9 +275,9 @@ def test_a_slice_that_does_not_fit_into_memory_is_done_in_parts(tmp_path: Path) 
             [T0, part * 30_000, (part + 1) * 30_000],
         )
         database.fold(0)
-    (slice_,) = sort.plan(database.connection, "metrics", Micros(0), Micros(END + DAY))
+    (slice_,) = sort.plan(database.connection, "metrics", all_until(END + DAY))
     assert slice_.rows == 120_000
-    sort.rewrite(database.connection, "metrics", slice_, Micros(0), Micros(END + DAY))
+    sort.rewrite(database.connection, "metrics", slice_, all_until(END + DAY))
     found = database.connection.execute(
         "select count(*), count(*) filter (shard = 0), sum(value) from metrics"
     )

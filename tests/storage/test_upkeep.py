@@ -19,6 +19,7 @@ from oculus.storage.database import Database
 from oculus.storage.latest import Latest
 from oculus.storage.readers import Readers
 from oculus.storage.retention import EVENTS_KEPT
+from oculus.storage.tiers import TABLES
 from oculus.storage.upkeep import CLOCK_MARK, Upkeep, last_mark
 from oculus.storage.writer import Writer
 from tests.bench.days import live
@@ -284,22 +285,50 @@ def test_all_but_the_last_minutes_is_put_in_order(host: Host) -> None:
 
 
 def test_the_days_before_are_written_anew_once_a_day(host: Host) -> None:
-    """During the day only its own rows are, and once it is over they join the others."""
+    """During the day new rows alone are put in order, late ones too; once it is over all are in one."""
     upkeep = sweep(host.start())
     upkeep.sort()
-    today = Micros(NOW // DAY * DAY)
-    assert host.readers.run(ingest.read_marks).ordered["metrics"] == today
+    assert host.readers.run(ingest.read_marks).ordered["metrics"] == NOW // DAY * DAY
     late = Sample("custom.d3", 3.0, Micros(NOW - 3 * DAY))
     young = Sample("custom.d0", 0.0, Micros(NOW - 60 * SECOND))
     host.writer.call(ingest.write, Batch((late, young)), 1)
     host.clock.pass_by(600)
     sweep(upkeep)
-    upkeep.sort()
-    rows = "select value from metrics where shard = 0"
-    assert host.database.connection.execute(rows).fetchall() == [(3.0,)]
-    host.live(86_400.0, upkeep)
+    before = upkeep.sorted
     upkeep.sort()
     assert unsorted(host) == 0
+    assert upkeep.sorted - before <= 2 * len(TABLES)
+    host.live(86_400.0, upkeep)
+    upkeep.sort()
+    shards = host.database.connection.execute("select shard from metrics order by rowid").fetchall()
+    assert shards == sorted(shards)
+    assert host.readers.run(ingest.read_marks).ordered["metrics"] == (NOW + 600 * SECOND) // DAY * DAY + DAY
+
+
+def test_what_lies_in_order_goes_with_the_next_day(host: Host) -> None:
+    """Of each series a few rows everywhere in the table: they are left out when it is written anew."""
+    upkeep = sweep(host.start())
+    upkeep.sort()
+    assert host.days() == A_WEEK
+    host.live(6 * 3600.0, upkeep)
+    host.live(18 * 3600.0, upkeep)
+    assert host.days() == A_WEEK
+    upkeep.sort()
+    assert host.days() == A_WEEK[:-1]
+    assert upkeep.deleted == 4
+
+
+def test_a_limit_that_a_wrong_clock_set_is_taken_back(host: Host) -> None:
+    """The first start is in the wrong year, with nothing to go by; what comes after is kept all the same."""
+    host.clock.set_by(400 * 86_400)
+    upkeep = sweep(host.start())
+    assert host.days() == []
+    host.clock.set_by(-400 * 86_400)
+    host.guard.check()
+    host.writer.call(ingest.write, Batch((Sample("custom.d0", 0.0, Micros(NOW - 60 * SECOND)),)), 1)
+    host.live(1800.0, upkeep, every=600.0)
+    host.live(1800.0, upkeep, every=600.0)
+    assert host.days() == [0]
 
 
 def test_a_table_that_is_kept_for_long_lies_in_order_week_by_week(host: Host) -> None:
