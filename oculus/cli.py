@@ -9,6 +9,7 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 from oculus import __version__
@@ -157,8 +158,9 @@ def _serve(settings: Settings, reread: Callable[[], Settings], recover: bool) ->
 
 def _leave(status: int) -> NoReturn:
     """End the process at once: all is closed, and a native thread that hangs must not hold it."""
-    sys.stdout.flush()
-    sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):  # on a full disk there is nobody to tell
+            stream.flush()
     os._exit(status)
 
 

@@ -417,7 +417,7 @@ def test_a_damaged_file_is_refused_and_recover_sets_it_aside(daemon: Start, tmp_
 
 def test_kills_under_load_lose_nothing_that_was_committed(tmp_path: Path) -> None:
     """A few rounds of the loop in `tests/bench/kill.py`."""
-    print(json.dumps(kill_often(tmp_path, rounds=8, seed=1)))
+    print(json.dumps(kill_often(tmp_path, rounds=6, seed=1)))
 
 
 @pytest.mark.soak

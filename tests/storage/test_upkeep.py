@@ -105,7 +105,7 @@ def test_it_goes_on_as_time_passes(host: Host) -> None:
     host.live(2 * 86_400.0, upkeep)
     assert host.days() == [0, 1, 2, 3, 4]
     assert upkeep.deleted == 5
-    host.live(30 * 86_400.0, upkeep)
+    host.live(30 * 86_400.0, upkeep, every=6 * 3600.0)
     assert host.days() == []
 
 
