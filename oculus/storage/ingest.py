@@ -7,7 +7,6 @@ from array import array
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import lru_cache
-from typing import Literal
 
 import duckdb
 
@@ -48,12 +47,8 @@ def write(connection: duckdb.DuckDBPyConnection, batch: Batch, first_event_id: i
                 _note_late(connection, batch.samples)
             for offset, event in enumerate(batch.events):
                 connection.execute(_INSERT_EVENT, _event_row(first_event_id + offset, event))
-    except (
-        TypeError,
-        ValueError,
-        OverflowError,
-        AttributeError,
-    ) as error:  # a value that the tables have no place for
+    except (TypeError, ValueError, OverflowError, AttributeError) as error:
+        # A value that the tables have no place for.
         raise StorageError(f"a sample or event cannot be stored: {error}") from error
 
 
@@ -140,16 +135,3 @@ def set_state(connection: duckdb.DuckDBPyConnection, key: str, value: str) -> No
 def read_marks(connection: duckdb.DuckDBPyConnection) -> Marks:
     """Return how far the tables reach."""
     return Marks.of(dict(connection.execute("select key, value from oculus_state").fetchall()))
-
-
-def delete_before(
-    connection: duckdb.DuckDBPyConnection, table: Literal["metrics", "events"], cutoff: Micros
-) -> int:
-    """Delete what is older than `cutoff` from `metrics` or `events`; return how many rows went."""
-    statement = {
-        "metrics": "delete from metrics where ts < make_timestamptz($1)",
-        "events": "delete from events where ts < make_timestamptz($1)",
-    }[table]
-    with transaction(connection):
-        row = connection.execute(statement, [cutoff]).fetchone()
-    return int(row[0]) if row else 0

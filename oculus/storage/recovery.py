@@ -9,6 +9,7 @@ from pathlib import Path
 import duckdb
 
 from oculus.errors import DamageError
+from oculus.storage.copies import identifier
 from oculus.storage.database import CHECKPOINT, DEFAULT_MEMORY, LOGS, Database, first_line, is_damage
 
 
@@ -50,8 +51,7 @@ def damage(path: str, memory_limit: int, threads: int) -> str:
             "select table_name from duckdb_tables() where schema_name = 'main' and not internal"
         ).fetchall()
         for (table,) in tables:
-            name = table.replace('"', '""')
-            connection.execute(f'select bit_xor(hash(t)) from "{name}" as t').fetchone()
+            connection.execute(f"select bit_xor(hash(t)) from {identifier(table)} as t").fetchone()
     except duckdb.Error as error:
         return first_line(error) if is_damage(error) or isinstance(error, duckdb.InternalException) else ""
     finally:

@@ -12,8 +12,9 @@ import pytest
 
 from oculus.errors import StorageError
 from oculus.model import NO_TAGS, Batch, Event, Micros, Sample, Tags, category_of
-from oculus.storage import ingest
+from oculus.storage import ingest, retention, rollup
 from oculus.storage.database import Database
+from oculus.storage.tiers import HOUR, MINUTE
 
 
 def sample(value: float = 1.0, ts: int = 1, symbol: str = "custom.x", tags: Any = NO_TAGS) -> Sample:
@@ -170,10 +171,14 @@ def test_state_is_remembered(database: Database) -> None:
 
 
 def test_deleting_goes_by_time(database: Database) -> None:
-    """What is older than the moment goes, what is at it stays; only in the table that is named."""
-    write(database, *(sample(ts=ts) for ts in (1, 2, 3, 4)), events=(event(),))
-    assert ingest.delete_before(database.connection, "metrics", Micros(3)) == 2
-    assert rows(database, "select epoch_us(ts) from metrics order by ts") == [(3,), (4,)]
+    """What is older than the moment goes, what is at it stays; only in the table that it is due in."""
+    keep = {"metrics": 3_600.0, "rollup_1m": 1e9, "rollup_1h": 1e9}
+    write(database, *(sample(ts=ts * MINUTE) for ts in (1, 2, 3, 4)), events=(event(),))
+    rollup.advance(database.connection, Micros(10 * MINUTE))
+    due = Micros(3 * MINUTE + HOUR)
+    assert retention.expire(database.connection, due, keep) == 2
+    assert rows(database, "select epoch_us(ts) from metrics order by ts") == [(3 * MINUTE,), (4 * MINUTE,)]
     assert rows(database, "select count(*) from events") == [(1,)]
-    assert ingest.delete_before(database.connection, "metrics", Micros(3)) == 0
-    assert ingest.delete_before(database.connection, "events", Micros(2)) == 1
+    assert retention.expire(database.connection, due, keep) == 0
+    retention.expire(database.connection, Micros(2 + retention.EVENTS_KEPT), keep)
+    assert rows(database, "select count(*) from events") == [(0,)]
