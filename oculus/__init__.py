@@ -13,11 +13,12 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from oculus.collectors.base import Collector
-    from oculus.model import Event, Sample
+    from oculus.model import Candle, Event, Sample
     from oculus.rules.engine import RuleEngine
     from oculus.storage import Storage
 
 _PUBLIC = {
+    "Candle": "oculus.model",
     "Collector": "oculus.collectors.base",
     "Event": "oculus.model",
     "RuleEngine": "oculus.rules.engine",
@@ -25,7 +26,7 @@ _PUBLIC = {
     "Storage": "oculus.storage",
 }
 
-__all__ = ["Collector", "Event", "RuleEngine", "Sample", "Storage", "__version__"]
+__all__ = ["Candle", "Collector", "Event", "RuleEngine", "Sample", "Storage", "__version__"]
 
 
 def __getattr__(name: str) -> Any:

@@ -34,14 +34,14 @@ from oculus.rules.engine import RuleEngine
 from oculus.rules.loop import RuleLoop
 from oculus.storage import ingest, queries
 from oculus.storage.database import Database
-from oculus.storage.latest import Latest
+from oculus.storage.latest import Latest, Series
 from oculus.storage.readers import Readers
 from oculus.storage.recovery import recover
-from oculus.storage.threads import NativeThreads
 from oculus.storage.upkeep import CLOCK_MARK, Upkeep, last_mark
 from oculus.storage.writer import Writer
 from oculus.supervise import Supervisor, Watchdog, Worker
 from oculus.telemetry import Telemetry
+from oculus.threads import NativeThreads
 from oculus.web.services import Services
 
 # A native thread that runs Python hands the interpreter over this often, where 5 ms is usual: the hub
@@ -86,7 +86,11 @@ class Oculus:
         self.dispatcher = Dispatcher({name: channel(name) for name in CHANNELS})
         self.engine = RuleEngine(settings.rules, self._last)
         self.rule_loop = RuleLoop(self.engine, self._emit, self._checked_now)
-        self.scheduler = Scheduler(self.supervisor, self.pipe.put, self._put_event)
+        self._restored = Signal()
+        self.scheduler = Scheduler(
+            self.supervisor, self.pipe.put, self._put_event,
+            last=self._last_stored, settled=self._restored.wait,
+        )  # fmt: skip
 
     # -- life -----------------------------------------------------------------------------------------
 
@@ -243,6 +247,7 @@ class Oculus:
             settings.keep,
             settings.max_size,
         )
+        self.context = Context(report=self._put_event, spawn=self.supervisor.spawn, end=self.supervisor.stop)
         self.telemetry = Telemetry(
             started=self._started,
             pipe=self.pipe,
@@ -256,8 +261,9 @@ class Oculus:
             database=self.database,
             writer=self.writer,
             upkeep=self.upkeep,
+            context=self.context,
         )
-        self.context = Context(self.telemetry.figures)
+        self.context.stats = self.telemetry.figures
 
     def _start_collector(self, spec: CollectorSpec) -> None:
         self.scheduler.start(collector_class(spec.kind)(spec, self.context))
@@ -272,14 +278,18 @@ class Oculus:
             rules=lambda: self.engine.states(now()),
             not_ready=self._not_ready,
             metrics=self.telemetry.metrics,
-            stale_after=self._stale_after,
+            stale=self._stale,
+            state=self._state,
             storage=self.upkeep.report,
         )
 
     # -- long-lived greenlets ---------------------------------------------------------------------------
 
     def _keep_up(self) -> None:
-        self._restore_latest()
+        try:
+            self._restore_latest()
+        finally:
+            self._restored.set()
         self.upkeep.run()
 
     def _restore_latest(self) -> None:
@@ -334,16 +344,41 @@ class Oculus:
         self.dispatcher.dispatch(transition)
 
     def _last(self, symbol: str) -> tuple[Micros, float, float] | None:
+        """Return when a value was last found to be so, the value, and how often that is looked at."""
         series = self.latest.get(symbol)
+        seen = None if series is None else self._seen(series)
         # What was restored is no evidence: an alert must not fire on what was true before the stop.
-        if series is None or series.taken is None:
+        if series is None or seen is None:
             return None
-        age = time.monotonic() - series.taken
-        return Micros(now() - int(age * SECOND)), series.value, self.scheduler.intervals.get(symbol, 0.0)
+        job = self.scheduler.origins.get(symbol)
+        return (
+            Micros(now() - int((time.monotonic() - seen) * SECOND)),
+            series.value,
+            job.every if job else 0.0,
+        )
 
-    def _stale_after(self, symbol: str) -> float:
-        interval = self.scheduler.intervals.get(symbol)
-        return OLD_PUSHED if interval is None else max(OLD_LEAST, OLD_INTERVALS * interval)
+    def _last_stored(self, symbol: str) -> tuple[Micros, float] | None:
+        series = self.latest.get(symbol)
+        return None if series is None else (series.ts, series.value)
+
+    def _seen(self, series: Series) -> float | None:
+        """Return when a series had its last value, monotonic: when it was measured, or seen again."""
+        confirmed = self.scheduler.confirmed.get(series.symbol)
+        times = [seen for seen in (series.taken, confirmed) if seen is not None]
+        return max(times, default=None)
+
+    def _stale(self, series: Series) -> bool:
+        """Tell whether nobody has seen a value for longer than its collector should take."""
+        job = self.scheduler.origins.get(series.symbol)
+        limit = OLD_PUSHED if job is None else max(OLD_LEAST, OLD_INTERVALS * job.every)
+        confirmed = self.scheduler.confirmed.get(series.symbol)
+        if confirmed is not None:
+            return time.monotonic() - confirmed > limit
+        return (now() - series.ts) / SECOND > limit
+
+    def _state(self, symbol: str) -> str:
+        job = self.scheduler.origins.get(symbol)
+        return job.collector.state if job else ""
 
     def _not_ready(self) -> str:
         if not self._writer.alive:

@@ -41,6 +41,9 @@ _UNITS = {
     "up": "bool",
     "status": "code",
     "cert_days": "days",
+    "change_24h": "%",
+    "change_day": "%",
+    "market_open": "bool",
 }
 
 
@@ -104,17 +107,28 @@ NO_TAGS = Tags()
 
 
 @dataclass(frozen=True, slots=True)
+class Candle:
+    """What a series did in an interval of which one sample is kept: its first, highest and lowest number."""
+
+    open: float
+    high: float
+    low: float
+
+
+@dataclass(frozen=True, slots=True)
 class Sample:
     """One number of one series at one moment.
 
     `ts` may be left out by a collector: the scheduler then stamps the start of the run, so that all
-    samples of a run share a time. `tags` are added to those of the collector.
+    samples of a run share a time. `tags` are added to those of the collector. With a `candle` it stands for
+    an interval, and `value` is the close.
     """
 
     symbol: str
     value: float
     ts: Micros | None = None
     tags: Mapping[str, str] = NO_TAGS
+    candle: Candle | None = None
 
 
 @dataclass(frozen=True, slots=True)

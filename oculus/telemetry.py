@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import resource
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from oculus import __version__
+from oculus.collectors.base import Context, Count
 from oculus.collectors.scheduler import Scheduler
 from oculus.notify.dispatch import Dispatcher
 from oculus.pipe import Pipe
@@ -70,6 +72,7 @@ class Telemetry:
     database: Database
     writer: Writer
     upkeep: Upkeep
+    context: Context
     rates: Rates = field(default_factory=Rates)
 
     def figures(self) -> dict[str, float]:
@@ -114,6 +117,7 @@ class Telemetry:
             gauge("oculus_series", "Series with a last value.", len(self.latest)),
             gauge("oculus_collectors", "Collectors that are run.", len(jobs)),
             gauge("oculus_collectors_failing", "Collectors that fail.", sum(job.failing for job in jobs)),
+            *_families(self.context.counts()),
             counter("oculus_runs_total", "Runs of collectors.", sum(job.runs for job in jobs)),
             counter("oculus_run_failures_total", "Runs that failed.", sum(job.failures for job in jobs)),
             counter("oculus_ticks_skipped_total", "Ticks left out, the run before still going.",
@@ -157,3 +161,19 @@ class Telemetry:
             gauge("process_resident_memory_bytes", "Resident memory.", resident()),
             counter("process_cpu_seconds_total", "Processor time, user and system.", processor_seconds()),
         ]  # fmt: skip
+
+
+def _families(counts: Iterable[Count]) -> list[Metric]:
+    """Return figures with all of one name in one family."""
+    values: dict[str, dict[tuple[tuple[str, str], ...], float]] = {}
+    about: dict[str, Count] = {}
+    for count in counts:
+        about.setdefault(count.name, count)
+        family, labels = values.setdefault(count.name, {}), tuple(count.labels.items())
+        # Two feeds of one source differ in what no label tells: the greater figure stands for both.
+        family[labels] = max(family.get(labels, 0.0), count.value)
+    return [
+        Metric(name, about[name].type, about[name].help,
+               [("", dict(labels), value) for labels, value in family.items()])
+        for name, family in values.items()
+    ]  # fmt: skip

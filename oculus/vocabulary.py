@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from oculus.collectors import ANNOUNCED as ANNOUNCED_COLLECTORS
 from oculus.collectors import KINDS, collector_class
 from oculus.config import Vocabulary
 from oculus.config.settings import CollectorSettings
-from oculus.notify import ANNOUNCED as ANNOUNCED_CHANNELS
-from oculus.notify import CHANNELS
+from oculus.notify import ANNOUNCED, CHANNELS
 from oculus.rules import expression, message
 
 
@@ -21,9 +19,8 @@ def vocabulary() -> Vocabulary:
 
     return Vocabulary(
         collectors={kind: settings_of(kind) for kind in KINDS},
-        announced_collectors=ANNOUNCED_COLLECTORS,
         channels=frozenset(CHANNELS),
-        announced_channels=ANNOUNCED_CHANNELS,
+        announced_channels=ANNOUNCED,
         check_condition=expression.parse,
         check_message=message.check,
     )

@@ -175,13 +175,13 @@ def test_check_approves_a_right_configuration(arguments: list[str]) -> None:
 
 def test_check_tells_warnings_and_approves() -> None:
     """What is accepted for now is told, and is no failure."""
-    Path("c.yaml").write_text("collectors:\n  - {type: crypto, asset: btc_usd}\n")
+    Path("c.yaml").write_text("notifications:\n  slack: {webhook_url: x}\n")
     assert oculus("check", "c.yaml") == Ended(
         0,
         "c.yaml: good, 0 collectors and 0 rules\n",
         (
-            'c.yaml:2: collectors[0]: the collector type "crypto" is not available yet;'
-            " it is left out (warning)\n"
+            'c.yaml:2: notifications.slack: the channel "slack" is not available yet;'
+            " its alerts go to the log (warning)\n"
         ),
     )
 

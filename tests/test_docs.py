@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import is_dataclass
 from pathlib import Path
-from typing import get_type_hints
+from typing import get_args, get_type_hints
 from unittest.mock import MagicMock
 
 import pytest
@@ -31,6 +31,7 @@ def keys(cls: type, prefix: str = "") -> Iterator[str]:
     hints = get_type_hints(cls)
     for key, field in keys_of(cls).items():
         inner = hints[field.name]
+        inner = next((part for part in get_args(inner) if is_dataclass(part)), inner)
         if is_dataclass(inner) and not hasattr(inner, "parse"):
             yield from keys(inner, f"{prefix}{key}.")  # type: ignore[arg-type]
         else:

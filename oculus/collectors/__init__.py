@@ -14,14 +14,15 @@ if TYPE_CHECKING:
 
 # `type` or `type/probe` of the configuration → module:class
 KINDS = {
+    "api": "oculus.collectors.api:Api",
+    "crypto": "oculus.collectors.crypto:Crypto",
     "network/http": "oculus.collectors.http:HttpProbe",
     "network/ping": "oculus.collectors.ping:PingProbe",
     "network/tcp": "oculus.collectors.tcp:TcpProbe",
+    "prediction": "oculus.collectors.prediction:Prediction",
     "self": "oculus.collectors.self_stats:SelfStats",
+    "stock": "oculus.collectors.stock:Stock",
 }
-
-# Types that older configurations may carry and that this version does not have yet.
-ANNOUNCED = frozenset({"crypto"})
 
 
 def collector_class(kind: str) -> type[Collector]:

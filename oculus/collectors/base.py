@@ -7,20 +7,58 @@ does the rest.
 from __future__ import annotations
 
 import builtins
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, ClassVar, TypeVar
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, TypeVar
 
 from oculus.config.settings import CollectorSettings, CollectorSpec
-from oculus.model import Sample, Tags
+from oculus.model import Event, Sample, Tags
 
 _T = TypeVar("_T")
 
 
-class Context:
-    """What collectors of one daemon share: sockets, TLS settings, and the daemon's own figures."""
+class CollectError(Exception):
+    """A run failed for a reason that has a name; the text is told to the user as it is.
 
-    def __init__(self, stats: Callable[[], Mapping[str, float]] = dict) -> None:
+    `retry_in` is when the next run makes sense, in seconds from now; None leaves it to the interval. What is
+    `told` already is not reported again: a source that serves a hundred collectors tells its failure once.
+    """
+
+    def __init__(self, message: str, *, retry_in: float | None = None, told: bool = False) -> None:
+        super().__init__(message)
+        self.retry_in = retry_in
+        self.told = told
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """A figure about something that collectors share, for `/metrics`."""
+
+    name: str
+    type: Literal["counter", "gauge"]
+    help: str
+    value: float
+    labels: Mapping[str, str]
+
+
+class Context:
+    """What collectors of one daemon share: sockets, TLS settings, and the daemon's own figures.
+
+    `report` takes an event into the log and the store. `spawn(name, run)` starts a greenlet that is kept
+    alive, `end(name)` ends it.
+    """
+
+    def __init__(
+        self,
+        stats: Callable[[], Mapping[str, float]] = dict,
+        report: Callable[[Event], None] = lambda event: None,
+        spawn: Callable[[str, Callable[[], None]], object] | None = None,
+        end: Callable[[str], None] | None = None,
+    ) -> None:
         self.stats = stats
+        self.report = report
+        self.spawn = spawn
+        self.end = end
         self._shared: dict[Any, Any] = {}
 
     def shared(self, key: Any, make: Callable[[], _T]) -> _T:
@@ -29,6 +67,13 @@ class Context:
             self._shared[key] = make()
         found: _T = self._shared[key]
         return found
+
+    def counts(self) -> Iterator[Count]:
+        """Yield the figures of what is shared."""
+        for thing in self._shared.values():
+            counts = getattr(thing, "counts", None)
+            if counts is not None:
+                yield from counts()
 
     def close(self) -> None:
         """Close what was shared and can be closed."""
@@ -48,10 +93,26 @@ class Collector:
     type: ClassVar[str] = ""
     Settings: ClassVar[builtins.type[CollectorSettings]] = CollectorSettings
 
+    # Its samples are quotes with a time of their own: one that is not newer than the last is that one, seen
+    # again, and not stored twice.
+    quotes: bool = False
+    # It runs at whole intervals of the wall clock (candles of a minute end with the minute).
+    aligned: bool = False
+    # Seconds after which the run that follows makes sense, set by `collect` for that one time; None leaves
+    # it to the interval.
+    rest: float | None = None
+    # A word for people about values that do not move, such as `closed`; set by `collect`.
+    state: str = ""
+
     def __init__(self, spec: CollectorSpec, context: Context) -> None:
         self.spec = spec
         self.context = context
         self.tags = Tags({**spec.settings.tags, **self.describe()})
+
+    @property
+    def group(self) -> str:
+        """What runs at the same moments, so that one request serves all of it; alone by default."""
+        return self.spec.id
 
     def describe(self) -> Mapping[str, str]:
         """Return the tags that every sample carries besides the user's: `source` or `target`."""
@@ -64,3 +125,6 @@ class Collector:
         reported once, and the samples yielded before it are kept.
         """
         raise NotImplementedError
+
+    def close(self) -> None:
+        """Give back what it holds beyond a run; called once, when no run will follow."""

@@ -1,11 +1,15 @@
 """The scheduler: one greenlet per collector, start to start on the monotonic clock.
 
 - A phase from a hash of the name spreads the starts, so that 1,000 collectors do not fire together and a
-  restart does not shift them against each other.
+  restart does not shift them against each other. Collectors of one group share a phase and a grid, so that
+  one request can serve them; aligned ones run when an interval of the wall clock ends.
 - A tick that comes while the run before it still goes is skipped and counted, never queued.
 - What a run measures is stamped with the run's start, or with its turn where the two are nearly the same.
 - A run is ended after `longest_run()` seconds whatever it does.
 - A run that fails is reported once, and once more when the collector works again.
+- A collector may ask for its next run at another time than its turn: a closed market rests, a source that
+  wants thirty seconds of silence is asked right after them.
+- A quote that is seen again is not stored again, but its series counts as confirmed.
 """
 
 from __future__ import annotations
@@ -14,12 +18,12 @@ import math
 import time
 import zlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import gevent
 
 from oculus.clock import LAST_TIME, SECOND, iso, now
-from oculus.collectors.base import Collector
+from oculus.collectors.base import CollectError, Collector
 from oculus.model import Event, Micros, Sample, Tags, is_symbol
 from oculus.supervise import Supervisor
 
@@ -30,6 +34,11 @@ FIRST_WITHIN = 30.0  # seconds
 # Most samples of one run; a collector that yields without end is cut off here.
 MAX_SAMPLES = 100_000
 
+# An aligned collector runs this long after the interval has ended, for what is still on its way.
+GRACE = 0.25  # seconds
+
+# Tags that samples of a collector carry besides its own are merged once, for as many kinds of them.
+_MERGED = 1_000
 
 # A run that starts this little off its turn is stamped with its turn. Where all stamps of a series are an
 # interval apart to the microsecond they take no space in the store, else two bytes for each sample.
@@ -54,11 +63,19 @@ class Job:
     last_run: Micros | None = None
     last_seconds: float = 0.0
     lateness: float = 0.0  # seconds from the due time to the start of the last run
+    rest: float | None = None  # seconds to the next run, where it is not the interval that tells
+    told: bool = False  # whether its failure was reported as its own
+    merged: dict[Tags, Tags] = field(default_factory=dict)
 
     @property
     def id(self) -> str:
         """Kind and name of the collector."""
         return self.collector.spec.id
+
+    @property
+    def every(self) -> float:
+        """Seconds from the last run to the next, at most."""
+        return max(self.collector.spec.settings.interval, self.rest or 0.0)
 
 
 def phase(name: str) -> float:
@@ -77,7 +94,11 @@ def turn(present: Micros, last: Micros | None, interval: float) -> Micros:
 
 
 class Scheduler:
-    """Runs collectors and hands their stamped samples to `put`, events to `put_event`."""
+    """Runs collectors and hands their stamped samples to `put`, events to `put_event`.
+
+    `last(symbol)` gives time and value of a series' last sample, also of a past run of the program;
+    `settled()` returns once it can, and collectors of quotes wait for that.
+    """
 
     def __init__(
         self,
@@ -86,14 +107,21 @@ class Scheduler:
         put_event: Callable[[Event], None],
         monotonic: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], object] = gevent.sleep,
+        last: Callable[[str], tuple[Micros, float] | None] = lambda symbol: None,
+        settled: Callable[[], object] = lambda: None,
     ) -> None:
         self._monotonic = monotonic
         self._sleep = sleep
         self._supervisor = supervisor
         self._put = put
         self._put_event = put_event
+        self._last = last
+        self._settled = settled
         self._jobs: dict[str, Job] = {}
-        self.intervals: dict[str, float] = {}  # symbol → seconds between its samples
+        self._begun: dict[str, float] = {}  # group → when its first collector began, monotonic
+        self._quotes: dict[str, tuple[Micros, float] | None] = {}  # symbol → the last quote
+        self.origins: dict[str, Job] = {}  # symbol → the collector that brings it
+        self.confirmed: dict[str, float] = {}  # symbol → when it was last brought, monotonic
 
     @property
     def jobs(self) -> list[Job]:
@@ -110,24 +138,39 @@ class Scheduler:
         """End the named collectors, or all when none is named; what they measured stays queued."""
         going = [self._jobs.pop(id) for id in (ids or tuple(self._jobs))]
         self._supervisor.stop(*(f"collector {job.id}" for job in going))
+        for job in going:
+            job.collector.close()
+        left = {job.collector.group for job in self._jobs.values()}
+        self._begun = {group: begun for group, begun in self._begun.items() if group in left}
 
     def _loop(self, job: Job) -> None:
-        interval = job.collector.spec.settings.interval
-        share = phase(job.id)
-        due = self._monotonic() + share * interval
-        if share * interval > FIRST_WITHIN:
-            self._sleep_until(self._monotonic() + share * FIRST_WITHIN)
-            self._run(job)
+        collector, clock = job.collector, self._monotonic
+        interval = collector.spec.settings.interval
+        if collector.quotes:
+            self._settled()
+        begun = self._begun.setdefault(collector.group, clock())
+        share = phase(collector.group)
+        grid = begun + share * interval  # when the next regular run is due
+        grid += max(0, math.ceil((clock() - grid) / interval)) * interval
+        due = grid
+        if collector.aligned or grid - clock() > FIRST_WITHIN:
+            due = max(clock(), begun + share * min(interval, FIRST_WITHIN))
         while True:
             self._sleep_until(due)
-            job.lateness = self._monotonic() - due
+            job.lateness = clock() - due
             self._run(job)
-            due += interval
-            behind = self._monotonic() - due
-            if behind > 0:
-                missed = math.ceil(behind / interval)
+            present = clock()
+            if collector.aligned:
+                grid = present + until_boundary(now(), interval)
+            elif due >= grid:
+                grid += interval
+                missed = max(0, math.ceil((present - grid) / interval))
                 job.skipped += missed
-                due += missed * interval
+                grid += missed * interval
+            due = grid
+            if job.rest is not None:
+                due = present + job.rest
+                grid += max(0, math.ceil((due - grid) / interval)) * interval
 
     def _run(self, job: Job) -> None:
         """Run once; never raises for what the collector did."""
@@ -137,58 +180,101 @@ class Scheduler:
         samples: list[Sample] = []
         error = ""
         settings = collector.spec.settings
-        limit, interval = settings.longest_run(), settings.interval
+        limit, job.rest, told = settings.longest_run(), None, False
         with gevent.Timeout(limit) as timer:
             try:
-                for sample in collector.collect():
-                    samples.append(_stamped(sample, ts, collector.tags))
-                    self.intervals[sample.symbol] = interval
-                    if len(samples) >= MAX_SAMPLES:
+                for count, sample in enumerate(collector.collect()):
+                    if count >= MAX_SAMPLES:
                         raise RunFailed(f"more than {MAX_SAMPLES} samples in one run")
+                    self._take(_stamped(sample, ts, job), job, samples)
+                job.rest, collector.rest = collector.rest, None
             except gevent.Timeout as fired:
                 error = f"not done after {limit:g} s" if fired is timer else f"timed out: {fired}"
+            except CollectError as failure:
+                error, job.rest, told = str(failure), failure.retry_in, failure.told
             except Exception as failure:
                 error = f"{type(failure).__name__}: {failure}"
         job.runs += 1
         job.last_seconds = self._monotonic() - started
         self._put(samples)
-        self._note(job, error, ts)
+        self._note(job, error, ts, told)
+
+    def _take(self, sample: Sample, job: Job, samples: list[Sample]) -> None:
+        """Add a sample to those of a run, unless it is a quote that was seen before."""
+        symbol = sample.symbol
+        self.origins[symbol] = job
+        if job.collector.quotes:
+            quote = (sample.ts or Micros(0), sample.value)
+            if symbol not in self._quotes:
+                self._quotes[symbol] = self._last(symbol)
+            known = self._quotes[symbol]
+            self.confirmed[symbol] = self._monotonic()
+            if known is not None and (quote[0] < known[0] or quote == known):
+                return
+            self._quotes[symbol] = quote
+        samples.append(sample)
 
     def _sleep_until(self, due: float) -> None:
         # The hub's timers may fire up to a loop's length early; a second look costs nothing.
         while (left := due - self._monotonic()) > 0:
             self._sleep(left)
 
-    def _note(self, job: Job, error: str, ts: Micros) -> None:
-        """Count a run, and report the first failure and the recovery."""
+    def _note(self, job: Job, error: str, ts: Micros, told: bool) -> None:
+        """Count a run, and report the first failure and the recovery, unless the source has told them."""
         job.failures += bool(error)
         job.last_error = error or job.last_error
-        if bool(error) == job.failing:
-            return
         job.failing = bool(error)
+        if (job.failing and not told) == job.told:
+            return
         payload = {"collector": job.id, "error": error}
-        if error:
+        if job.failing and not told:
+            job.told = True
             message = f"collector {job.id} failed: {error}"
             self._put_event(Event(ts, job.id, "error", "error", message, payload))
-        else:
+        elif not job.failing:
+            job.told = False
             message = f"collector {job.id} works again"
             self._put_event(Event(ts, job.id, "system", "info", message, payload | {"at": iso(ts)}))
 
 
-def _stamped(sample: Sample, ts: Micros, tags: Tags) -> Sample:
+def until_boundary(present: Micros, interval: float) -> float:
+    """Return the seconds until the interval of the wall clock ends, and its last samples have come."""
+    step = int(interval * SECOND)
+    left = step - (present - int(GRACE * SECOND)) % step
+    return left / SECOND
+
+
+def _stamped(sample: Sample, ts: Micros, job: Job) -> Sample:
     """Return the sample with its time and the collector's tags; raises RunFailed for what is no sample."""
     if not is_symbol(sample.symbol):
         raise RunFailed(f"{sample.symbol!r} is not a symbol")
-    value = sample.value
+    value, candle = sample.value, sample.candle
     if not math.isfinite(value):
         raise RunFailed(f"{sample.symbol} is {value}, which is no finite number")
+    if (
+        candle is not None
+        and not candle.low <= min(candle.open, value) <= max(candle.open, value) <= candle.high
+    ):
+        raise RunFailed(f"{sample.symbol} has a candle that is none: {candle} with the close {value}")
     when = ts if sample.ts is None else sample.ts
     if type(when) is not int or not 0 <= when < LAST_TIME:
         raise RunFailed(f"{sample.symbol} has the time {when!r}, which is not microseconds since 1970")
-    if not sample.tags:
-        return Sample(sample.symbol, float(value), when, tags)
-    merged = Tags({**tags, **sample.tags})
-    if not all(isinstance(text, str) for pair in sample.tags.items() for text in pair):
+    tags = _merged(sample, job) if sample.tags else job.collector.tags
+    return Sample(sample.symbol, float(value), when, tags, candle)
+
+
+def _merged(sample: Sample, job: Job) -> Tags:
+    """Return the collector's tags with the sample's; what carries the same ones shares an instance."""
+    given = sample.tags
+    known = job.merged.get(given) if isinstance(given, Tags) else None
+    if known is not None:
+        return known
+    if not all(isinstance(text, str) for pair in given.items() for text in pair):
         raise RunFailed(f"{sample.symbol} has a tag that is not a text")
+    merged = Tags({**job.collector.tags, **given})
     merged.json.encode()  # half a surrogate pair is refused here, not by the database
-    return Sample(sample.symbol, float(value), when, merged)
+    if isinstance(given, Tags):
+        if len(job.merged) >= _MERGED:
+            job.merged.clear()
+        job.merged[given] = merged
+    return merged

@@ -41,13 +41,12 @@ class Vocabulary:
     """What a configuration may speak of.
 
     `collectors` gives the settings class of each kind, `type` or `type/probe`; the class is made when it
-    is asked for, so that only the kinds in use are imported. `announced_collectors` and
-    `announced_channels` are known names that this version does not serve yet: they are accepted with a
-    warning. `check_condition` and `check_message` raise ExpressionError.
+    is asked for, so that only the kinds in use are imported. `announced_channels` are known names that this
+    version does not serve yet: they are accepted with a warning. `check_condition` and `check_message` raise
+    ExpressionError.
     """
 
     collectors: Mapping[str, Callable[[], type[CollectorSettings]]]
-    announced_collectors: frozenset[str]
     channels: frozenset[str]
     announced_channels: frozenset[str]
     check_condition: Callable[[str], object]
@@ -149,12 +148,9 @@ def _collectors(
 def _kind(node: Node, path: str, vocabulary: Vocabulary, mistakes: Mistakes) -> str | None:
     """Return the collector kind that an entry names, or None when there is no such kind here."""
     kinds = vocabulary.collectors
-    types = {kind.partition("/")[0] for kind in kinds} | vocabulary.announced_collectors
+    types = {kind.partition("/")[0] for kind in kinds}
     wanted = _word(node, "type", path, types, mistakes)
     if wanted is None:
-        return None
-    if wanted in vocabulary.announced_collectors:
-        mistakes.warn(node, path, f'the collector type "{wanted}" is not available yet; it is left out')
         return None
     probes = {kind.partition("/")[2] for kind in kinds if kind.startswith(f"{wanted}/")}
     if not probes:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self
 
@@ -36,10 +37,7 @@ class Storage:
     def write(self, samples: Iterable[Sample], events: Iterable[Event] = ()) -> None:
         """Write in one transaction, durable on return. A sample without time gets the present one."""
         stamp = now()
-        stamped = tuple(
-            sample if sample.ts is not None else Sample(sample.symbol, sample.value, stamp, sample.tags)
-            for sample in samples
-        )
+        stamped = tuple(sample if sample.ts is not None else replace(sample, ts=stamp) for sample in samples)
         batch = Batch(stamped, tuple(events))
         ingest.write(self._database.connection, batch, self._next_event_id)
         self._next_event_id += len(batch.events)

@@ -65,10 +65,9 @@ class Database:
         # No query can reach files, extensions or settings: that is decided here and in `_connect`, for all
         # connections.
         config: dict[str, str | bool | int | float | list[str]] = {
-            "memory_limit": f"{memory_limit}B",
+            # Until the tables are up to date: see `_narrow`.
+            "memory_limit": f"{memory_limit + _bytes(path) // 2}B",
             "threads": threads,
-            # What queries that do not fit into memory may put beside the database; the samples need the disk.
-            "max_temp_directory_size": "1GB",
             # A file that looks like another program's must not load an extension, wherever one may lie.
             "autoinstall_known_extensions": False,
             "autoload_known_extensions": False,
@@ -90,6 +89,7 @@ class Database:
             self.connection.execute(
                 "select (select max(id) from events), (select max(value) from oculus_state)"
             )
+            self._narrow()
         except duckdb.Error as error:
             self._disconnect()
             if is_damage(error):
@@ -101,11 +101,14 @@ class Database:
         self._file = _identity(path)
 
     def _connect(self) -> None:
-        """Open the file, and close every other door but that to the folder of copies."""
+        """Open the file, and close every other door but that to the folder of copies.
+
+        Nobody's SQL may run before `_narrow`.
+        """
         self.connection = duckdb.connect(self.path, config=self._config)
         # The connection of backups and exports, the only one that tells its progress.
         self.copier = self.connection.cursor()
-        if self.connection.execute("select current_setting('lock_configuration')").fetchone() == (True,):
+        if self._is_narrow():
             return  # the old database, which a reader has kept open
         for setting in ("enable_progress_bar = true", "enable_progress_bar_print = false"):
             self.copier.execute(f"set {setting}")
@@ -113,7 +116,23 @@ class Database:
         folder = str(copies_of(self.path)).replace("'", "''")
         self.connection.execute(f"set allowed_directories = ['{folder}/']")
         self.connection.execute("set enable_external_access = false")
+
+    def _narrow(self) -> None:
+        """Bound memory and disk for the work of every day, and lock it.
+
+        A new column is filled with NULL in every row at once, also when the log is read that adds it: 8 bytes
+        of memory or disk for each, and nearly one of memory alone. A row takes two or more of the file.
+        """
+        if self._is_narrow():
+            return
+        self.connection.execute(f"set memory_limit = '{self.memory_limit}B'")
+        # What queries that do not fit into memory may put beside the database; the samples need the disk.
+        self.connection.execute("set max_temp_directory_size = '1GB'")
         self.connection.execute("set lock_configuration = true")
+
+    def _is_narrow(self) -> bool:
+        found = self.connection.execute("select current_setting('lock_configuration')").fetchone()
+        return found == (True,)
 
     def _disconnect(self) -> None:
         with suppress(duckdb.Error):
@@ -157,6 +176,7 @@ class Database:
             self._connect()
             # It is the old one as long as a reader has a cursor; and a new file has no tables.
             schema.migrate(self.connection, self.path)
+            self._narrow()
         except (duckdb.Error, StartError) as error:
             with suppress(duckdb.Error):
                 self._disconnect()

@@ -15,7 +15,7 @@ import duckdb
 from oculus.model import Micros
 from oculus.storage.ingest import read_marks
 from oculus.storage.latest import HISTORY
-from oculus.storage.tiers import TABLES, TIERS, parts, shard_of
+from oculus.storage.tiers import HIGH, LOW, OPEN, TABLES, TIERS, parts, shard_of
 
 Cursor = duckdb.DuckDBPyConnection
 
@@ -144,7 +144,8 @@ def _points(relation: str, last: str, values: str) -> str:
         group by bucket order by bucket"""
 
 
-_OF_SAMPLES = "arg_min(value, ts), max(value), min(value), arg_max(value, ts), avg(value), count(value)"
+_OF_SAMPLES = f"""arg_min({OPEN}, ts), max({HIGH}), min({LOW}), arg_max(value, ts), avg(value),
+    count(value)"""
 _OF_ROLLUPS = """arg_min(open, ts), max(high), min(low), arg_max(close, ts), sum(sum) / sum(count),
     sum(count)::bigint"""
 

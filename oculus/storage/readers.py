@@ -15,7 +15,7 @@ from gevent.monkey import get_original
 from oculus.errors import Busy, QueryError, QueryTimeout, StorageError
 from oculus.storage.database import Database, translate
 from oculus.storage.memory import GROWTH, Ceiling
-from oculus.storage.threads import Call, NativeThreads
+from oculus.threads import Call, NativeThreads
 
 _T = TypeVar("_T")
 _pause = get_original("time", "sleep")  # for native threads, which have no hub

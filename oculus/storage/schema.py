@@ -6,6 +6,8 @@ released is never edited; a change is a new one.
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import duckdb
 
 from oculus.errors import StartError
@@ -35,7 +37,11 @@ def _rollup(tier: str) -> tuple[str, ...]:
     )
 
 
-# Each entry is one version: statements that run in one transaction. The number is its place, from 1.
+# In a large table a new column takes memory or disk for each row until a checkpoint packs it.
+_PACK = ("commit", "checkpoint", "begin transaction")
+
+# Each entry is one version: statements that run in one transaction, or up to a `_PACK` in one and so on; all
+# before it must then do no harm a second time. The number is its place, from 1.
 MIGRATIONS: tuple[tuple[str, ...], ...] = (
     (
         """create table metrics (
@@ -61,12 +67,22 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         # Minutes that got a sample after they were rolled up: they are built again.
         "create table oculus_late (symbol VARCHAR not null, ts TIMESTAMPTZ not null)",
     ),
+    (
+        # What a row that stands for an interval has besides its last number, which is the value. All are NULL
+        # in a row of one measurement: a row group of those alone keeps nothing of them.
+        "alter table metrics add column if not exists open DOUBLE",
+        *_PACK,
+        "alter table metrics add column if not exists high DOUBLE",
+        *_PACK,
+        "alter table metrics add column if not exists low DOUBLE",
+        *_PACK,
+    ),
 )
 
 VERSION = len(MIGRATIONS)
 
 _NEEDED = {
-    "metrics": "ts category symbol value tags shard",
+    "metrics": "ts category symbol value tags shard open high low",
     "events": "id ts source type severity message payload",
     "oculus_state": "key value",
     "oculus_late": "symbol ts",
@@ -95,11 +111,13 @@ def migrate(connection: duckdb.DuckDBPyConnection, path: str) -> None:
         connection.execute("begin transaction")
         try:
             for statement in MIGRATIONS[version - 1]:
-                connection.execute(statement)
+                if found or statement not in _PACK:  # a new file has nothing to pack
+                    connection.execute(statement)
             connection.execute("insert into oculus_schema values (?, now())", [version])
             connection.execute("commit")
         except BaseException:
-            connection.execute("rollback")
+            with suppress(duckdb.Error):  # a checkpoint that fails is in no transaction
+                connection.execute("rollback")
             raise
     _check(connection, path)
 

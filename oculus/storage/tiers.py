@@ -32,8 +32,9 @@ class Tier:
     source_table: str
 
 
-# A sample is a rollup of itself.
-_SAMPLES = """(select ts, category, symbol, value as open, value as high, value as low, value as close,
+# What a sample is a rollup of: its interval when it is a candle, or else itself.
+OPEN, HIGH, LOW = (f"coalesce({column}, value)" for column in ("open", "high", "low"))
+_SAMPLES = f"""(select ts, category, symbol, {OPEN} as open, {HIGH} as high, {LOW} as low, value as close,
     value as sum, 1 as count, shard from metrics where value is not null and not isnan(value))"""
 
 TIERS = (

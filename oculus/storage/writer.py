@@ -17,7 +17,7 @@ from oculus.model import Batch
 from oculus.pipe import Pipe
 from oculus.storage import ingest
 from oculus.storage.database import Database
-from oculus.storage.threads import NativeThreads
+from oculus.threads import NativeThreads
 
 _T = TypeVar("_T")
 

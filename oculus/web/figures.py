@@ -32,6 +32,9 @@ def value_text(value: float, unit: str) -> str:
     """Return a value as people read it, without its unit: `12.4`, `97,412`, `up`."""
     if unit == "bool":
         return "up" if value >= 0.5 else "down"
+    if unit == "probability":
+        value *= 100  # as odds are read: a percent, and a tenth of it near the ends
+        return f"{value:.0f}" if value == round(value) else f"{value:.1f}"
     if not math.isfinite(value):
         return str(value)
     size = abs(value)
@@ -54,7 +57,7 @@ def value_text(value: float, unit: str) -> str:
 
 def unit_text(unit: str) -> str:
     """Return what stands behind a value."""
-    return "" if unit in ("bool", "code") else unit
+    return {"bool": "", "code": "", "probability": "%"}.get(unit, unit)
 
 
 def trend(history: Sequence[float]) -> str:

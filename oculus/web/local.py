@@ -22,7 +22,7 @@ from oculus import beside
 from oculus.errors import Busy, OculusError
 from oculus.storage import copies
 from oculus.storage.database import Database
-from oculus.storage.threads import Call, NativeThreads
+from oculus.threads import Call, NativeThreads
 from oculus.web.auth import LOCAL
 from oculus.web.problems import problem_of
 from oculus.web.server import WebServer, serving

@@ -51,7 +51,17 @@ _SHARED = frozenset({"heartbeat", "exec", "host", "oculus"})
 # Of a target's series, the one that is shown large, and those that stand small beside it.
 _MAIN = ("rtt", "up")
 _FACTS = ("status", "loss", "cert_days", "dns", "connect", "tls", "ttfb", "duration")
-_FACT_NAMES = {"cert_days": "cert", "ttfb": "first byte"}
+_FACT_NAMES = {
+    "cert_days": "cert",
+    "ttfb": "first byte",
+    "change_24h": "24 h",
+    "change_day": "day",
+    "volume_24h": "volume",
+}
+
+# What stands beside a price, in series of its own.
+_FIGURES = ("change_24h", "change_day", "bid", "ask", "volume_24h", "market_open")
+_QUOTED = ("crypto.", "stock.", "market.", "pred.")
 
 # What the tables of the store hold.
 _TABLES = {
@@ -75,7 +85,10 @@ class Fact:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One target, or one series that belongs to none. `state` is up, down, or empty where neither fits."""
+    """One target, or one series that belongs to none. `state` is up, down, or empty where neither fits.
+
+    `note` is a word about a value that does not move, such as `closed`.
+    """
 
     symbol: str
     title: str
@@ -89,6 +102,7 @@ class Row:
     reason: str
     at: str
     stale: bool
+    note: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,7 +295,7 @@ class Pages:
         order = {category: place for place, category in enumerate(_TITLES)}
         panels = []
         for category in sorted(by_category, key=lambda name: (order.get(name, len(order)), name)):
-            rows = sorted(by_category[category], key=lambda row: (row.state != "down", row.title))
+            rows = sorted(by_category[category], key=lambda row: (row.state != "down", row.symbol))
             down = sum(row.state == "down" for row in rows)
             panels.append(Panel(category, _TITLES.get(category, category), rows, down))
         return panels
@@ -292,23 +306,29 @@ class Pages:
         main = next((by_part[part] for part in _MAIN if part in by_part), group[0])
         state = "" if up is None else "up" if up.value >= 0.5 else "down"
         newest = up or main
-        stale = (at - newest.ts) / SECOND > self._services.stale_after(newest.symbol)
+        stale = self._services.stale(newest)
         down = state == "down"
         shape = self._shape(main)
         panel = _panel(main.category)
+        title = (stem if up else main.symbol).removeprefix(panel).lstrip(".") or stem
+        # Odds are many to a market: the outcome is the title, and the market stands below.
+        market, dot, outcome = title.rpartition(".") if panel.startswith("pred.") else ("", "", "")
+        owner = [Fact("", market)] if dot else []
+        title = outcome if dot else title
         return panel, Row(
             symbol=main.symbol,
-            title=(stem if up else main.symbol).removeprefix(panel).lstrip(".") or stem,
+            title=title,
             state=state,
             text="down" if down else figures.value_text(main.value, main.unit),
             unit="" if down else figures.unit_text(main.unit),
             trend="flat" if down else shape.trend if up else shape.direction,
             change="" if up else shape.change,
             spark=shape.spark,
-            facts=list(_facts(by_part, newest.ts)) if up else [],
+            facts=[*owner, *(_facts(by_part, newest.ts) if up else _figures(by_part, newest.ts))],
             reason=up.tags.get("error", "") if up is not None and down else "",
             at=iso(newest.ts),
             stale=stale,
+            note="" if stale else self._services.state(main.symbol),
         )
 
     def _shape(self, series: Series) -> figures.Shape:
@@ -374,9 +394,22 @@ def _panel(category: str) -> str:
 
 def _stem(series: Series) -> str:
     """Return what the series of one target share; a series of no target stands alone."""
+    stem, _, part = series.symbol.rpartition(".")
     if series.category.startswith(("net.", "heartbeat.")):
-        return series.symbol.rpartition(".")[0]
-    return series.symbol
+        return stem
+    return stem if part in _FIGURES and series.category.startswith(_QUOTED) else series.symbol
+
+
+def _figures(by_part: dict[str, Series], newest: Micros) -> Iterator[Fact]:
+    """Yield what came with a quote."""
+    for part in _FIGURES:
+        series = by_part.get(part)
+        if series is None or series.ts != newest or part == "market_open":
+            continue
+        text = figures.value_text(series.value, series.unit)
+        if part.startswith("change"):
+            text = f"{'−' if series.value < 0 else '+'}{abs(series.value):.2f}%"
+        yield Fact(_FACT_NAMES.get(part, part), text)
 
 
 def _facts(by_part: dict[str, Series], newest: Micros) -> Iterator[Fact]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from oculus.config.settings import ServerSettings
 from oculus.model import RuleState, Sample
-from oculus.storage.latest import Latest
+from oculus.storage.latest import Latest, Series
 from oculus.storage.readers import Readers
 from oculus.storage.upkeep import StorageReport
 from oculus.web.exposition import Metric
@@ -19,8 +19,9 @@ class Services:
 
     Users' SQL runs in `sandbox`, so that it can keep no page waiting, whose reads run in `readers`.
     `offer` queues samples from outside and tells whether they fitted. `not_ready` gives the reason why the
-    daemon cannot do its work, or an empty text. `stale_after` gives the seconds after which a symbol's
-    last value counts as old. `storage` tells where the space goes.
+    daemon cannot do its work, or an empty text. `stale` tells whether a series' last value is
+    too old to be believed, `state` gives a word about a symbol whose value does not move (`closed`).
+    `storage` tells where the space goes.
     """
 
     server: ServerSettings
@@ -31,5 +32,6 @@ class Services:
     rules: Callable[[], list[RuleState]]
     not_ready: Callable[[], str]
     metrics: Callable[[], list[Metric]]
-    stale_after: Callable[[str], float]
+    stale: Callable[[Series], bool]
+    state: Callable[[str], str]
     storage: Callable[[], StorageReport]

@@ -5,18 +5,27 @@ from __future__ import annotations
 import itertools
 import math
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import gevent
 import pytest
+from gevent.event import Event as Signal
 
 from oculus.clock import SECOND, now
-from oculus.collectors.base import Collector, Context
-from oculus.collectors.scheduler import FIRST_WITHIN, MAX_SAMPLES, Scheduler, phase, turn
+from oculus.collectors.base import CollectError, Collector, Context
+from oculus.collectors.scheduler import (
+    FIRST_WITHIN,
+    MAX_SAMPLES,
+    Scheduler,
+    phase,
+    turn,
+    until_boundary,
+)
 from oculus.config.decode import Seconds
 from oculus.config.settings import CollectorSettings, CollectorSpec
-from oculus.model import Event, Micros, Sample
+from oculus.model import Candle, Event, Micros, Sample
 from oculus.supervise import Supervisor, Worker
 from tests.support.clocks import Clock
 from tests.support.servers import wait_for
@@ -230,7 +239,7 @@ def test_samples_without_tags_share_the_collectors(bench: Bench) -> None:
 def test_the_interval_of_each_symbol_is_known(bench: Bench) -> None:
     """Rules and pages ask how often a series comes, to tell when it is stale."""
     bench.run(lambda: [Sample("custom.a", 1.0)], interval=7.0)
-    assert bench.scheduler.intervals == {"custom.a": 7.0}
+    assert {symbol: job.every for symbol, job in bench.scheduler.origins.items()} == {"custom.a": 7.0}
 
 
 # -- failures ------------------------------------------------------------------------------------------
@@ -276,7 +285,7 @@ def divide() -> float:
         (lambda: Sample("custom.x", 1.0, ts=Micros(2**62)), "custom.x has the time 4611686018427387904"),
         (lambda: Sample("custom.x", 1.0, tags={"a": 1}), "has a tag that is not a text"),  # type: ignore[dict-item]
         (lambda: Sample("custom.x", 1.0, tags={1: "a"}), "has a tag that is not a text"),  # type: ignore[dict-item]
-        (lambda: Sample("custom.x", 1.0, tags=5), "TypeError"),  # type: ignore[arg-type]
+        (lambda: Sample("custom.x", 1.0, tags=5), "AttributeError"),  # type: ignore[arg-type]
         (lambda: Sample("custom.x", 1.0, tags={"a": "\ud800"}), "UnicodeEncodeError"),
     ],
 )
@@ -290,7 +299,7 @@ def test_rubbish_fails_the_run_and_keeps_what_came_before(
     assert [(event.type, event.severity) for event in bench.events] == [("error", "error")]
     assert bench.events[0].message.startswith("collector test/c failed: ")
     assert told in bench.events[0].message
-    assert set(bench.scheduler.intervals) == {"custom.good"}
+    assert set(bench.scheduler.origins) == {"custom.good"}
     assert bench.deaths == []
 
 
@@ -412,3 +421,171 @@ def test_a_run_on_its_turn_is_stamped_with_it(interval: float, after: float, sta
 def test_the_first_run_is_stamped_with_its_start() -> None:
     """There is no turn to go by yet."""
     assert turn(Micros(5), None, 30.0) == 5
+
+
+# -- groups, rests and quotes ---------------------------------------------------------------------------
+
+
+def test_collectors_of_a_group_run_at_the_same_moments() -> None:
+    """One that starts later joins the grid of its group, so that one request can serve both."""
+    starts: dict[str, list[float]] = {"a": [], "b": []}
+
+    class Grouped(Plugged):
+        group = "together"
+
+    def noted(name: str) -> Collect:
+        def collect() -> Iterable[Sample]:
+            starts[name].append(time.monotonic())
+            return ()
+
+        return collect
+
+    supervisor = Supervisor(lambda worker, trace: None)
+    scheduler = Scheduler(supervisor, lambda samples: None, lambda event: None)
+    try:
+        scheduler.start(Grouped(noted("a"), "a", interval=0.5))
+        gevent.sleep(0.2)
+        scheduler.start(Grouped(noted("b"), "b", interval=0.5))
+        wait_for(lambda: len(starts["b"]) >= 2)
+    finally:
+        scheduler.stop()
+    assert min(abs(starts["b"][0] - start) for start in starts["a"]) < 0.1
+
+
+def test_a_rest_puts_the_next_run_off_and_the_grid_stays(bench: Bench) -> None:
+    """A closed market is asked later; the turns after that are those of before, and none was missed."""
+    starts: list[float] = []
+    began = bench.clock()
+
+    class Resting(Plugged):
+        def collect(self) -> Iterable[Sample]:
+            starts.append(bench.clock() - began)
+            if len(starts) == 2:
+                self.rest = 3.3
+            if len(starts) >= 4:
+                gevent.sleep(60)
+            return ()
+
+    bench.scheduler.start(Resting(lambda: (), "c", interval=1.0))
+    wait_for(lambda: len(starts) >= 4)
+    share = phase("test/c")
+    assert starts == pytest.approx([share, share + 1.0, share + 4.3, share + 5.0])
+    assert bench.scheduler.jobs[0].skipped == 0
+
+
+def test_a_failure_that_says_when_is_tried_again_right_then(bench: Bench) -> None:
+    """A source that wants thirty seconds of silence is asked again after thirty, not at the next turn."""
+    starts: list[float] = []
+    began = bench.clock()
+
+    def collect() -> Iterable[Sample]:
+        starts.append(bench.clock() - began)
+        if len(starts) == 1:
+            raise CollectError("status 429", retry_in=30.0)
+        if len(starts) >= 3:
+            gevent.sleep(60)
+        return ()
+
+    bench.scheduler.start(Plugged(collect, "c", interval=25.0))
+    wait_for(lambda: len(starts) >= 3)
+    first = phase("test/c") * 25.0
+    assert starts == pytest.approx([first, first + 30.0, first + 50.0])
+    assert [event.message for event in bench.events] == [
+        "collector test/c failed: status 429",
+        "collector test/c works again",
+    ]
+
+
+def test_what_a_source_has_told_is_not_told_again(bench: Bench) -> None:
+    """A failure that was reported already makes no event, nor does its end; it counts as one all the same."""
+    outcomes = iter([CollectError("down", told=True), None, CollectError("own fault"), None])
+
+    def collect() -> Iterable[Sample]:
+        outcome = next(outcomes)
+        if outcome is not None:
+            raise outcome
+        return ()
+
+    bench.run(collect, runs=4)
+    assert [event.message for event in bench.events] == [
+        "collector test/c failed: own fault",
+        "collector test/c works again",
+    ]
+
+
+class Quoted(Plugged):
+    """A collector of quotes."""
+
+    quotes = True
+
+
+def test_a_quote_seen_again_is_confirmed_and_not_stored(bench: Bench) -> None:
+    """The same time and value, or an older time, is what was seen before; a new value at the time is new."""
+    quotes = [(1, 5.0), (1, 5.0), (1, 6.0), (2, 6.0), (1, 9.0), (3, 6.0)]
+    left = iter(quotes)
+
+    def collect() -> Iterable[Sample]:
+        ts, value = next(left, (0, 0.0))
+        if not ts:
+            gevent.sleep(60)
+        return [Sample("crypto.price.btc_usd", value, Micros(ts))]
+
+    bench.scheduler.start(Quoted(collect, "c"))
+    wait_for(lambda: len(bench.samples) >= 4)
+    assert [(sample.ts, sample.value) for sample in bench.samples] == [(1, 5.0), (1, 6.0), (2, 6.0), (3, 6.0)]
+    assert bench.scheduler.confirmed.keys() == {"crypto.price.btc_usd"}
+
+
+def test_a_quote_of_the_last_run_of_the_program_is_known(bench: Bench) -> None:
+    """After a restart on a Sunday the close of Friday is not stored once more; nothing runs before that is
+    known."""
+    settled = Signal()
+    scheduler = Scheduler(
+        bench.supervisor, bench._put, bench.events.append, bench.clock, bench.clock.sleep,
+        last={"stock.price.tsla": (Micros(7), 412.0)}.get, settled=settled.wait,
+    )  # fmt: skip
+    runs = itertools.count()
+
+    def collect() -> Iterable[Sample]:
+        run = next(runs)
+        if run > 1:
+            gevent.sleep(60)
+        return [Sample("stock.price.tsla", 412.0 + run, Micros(7 + run))]
+
+    scheduler.start(Quoted(collect, "c"))
+    gevent.sleep(0.05)
+    assert next(runs) == 0
+    runs = itertools.count()
+    settled.set()
+    wait_for(lambda: bench.samples)
+    scheduler.stop()
+    assert [(sample.ts, sample.value) for sample in bench.samples] == [(8, 413.0)]
+
+
+@pytest.mark.parametrize(
+    ("second", "interval", "left"),
+    [(0.0, 60.0, 0.25), (0.25, 60.0, 60.0), (59.0, 60.0, 1.25), (7.0, 5.0, 3.25), (1.1, 1.0, 0.15)],
+)
+def test_aligned_runs_follow_the_end_of_an_interval(second: float, interval: float, left: float) -> None:
+    """They come a quarter of a second after it, for what is still on its way."""
+    minute = 1_787_227_200 * SECOND
+    assert until_boundary(Micros(minute + int(second * SECOND)), interval) == pytest.approx(left)
+
+
+def test_a_stopped_collector_is_closed(bench: Bench) -> None:
+    """It gives back what it holds, such as the subscription to a stream."""
+    closed: list[str] = []
+
+    class Closing(Plugged):
+        def close(self) -> None:
+            closed.append(self.spec.id)
+
+    bench.scheduler.start(Closing(lambda: (), "c"))
+    bench.scheduler.stop("test/c")
+    assert closed == ["test/c"]
+
+
+def test_a_candle_passes_through(bench: Bench) -> None:
+    """What a sample tells of its interval is stored with it."""
+    bench.run(lambda: [Sample("custom.x", 2.0, candle=Candle(1.0, 3.0, 0.5))])
+    assert bench.samples[0].candle == Candle(1.0, 3.0, 0.5)

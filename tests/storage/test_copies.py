@@ -8,7 +8,7 @@ import duckdb
 import pytest
 
 from oculus.beside import copies_of
-from oculus.model import Batch, Micros, Sample
+from oculus.model import Batch, Candle, Micros, Sample
 from oculus.storage import copies, ingest
 from oculus.storage.compact import compact, ordered_copy
 from oculus.storage.copies import Cancelled, Copy, Wanted
@@ -76,6 +76,25 @@ def test_a_backup_is_of_one_moment_and_whole(database: Database) -> None:
     reopened.close()
     made.discard()
     assert not made.path.parent.exists()
+
+
+def test_candles_are_in_every_copy(database: Database) -> None:
+    """In a backup, in what is exported, and in the file that `compact` writes."""
+    ingest.write(
+        database.connection, Batch((Sample("custom.a", 2.0, Micros(5), candle=Candle(1.0, 4.0, 0.5)),)), 1
+    )
+    wanted = "select open, high, low, value from"
+    whole = [(1.0, 4.0, 0.5, 2.0)]
+    for kind, relation in (("backup", "metrics"), ("parquet", ""), ("csv", "")):
+        made = Copy(database, Wanted(kind))  # type: ignore[arg-type]
+        made.run()
+        with duckdb.connect(str(made.path) if relation else ":memory:") as connection:
+            assert connection.execute(f"{wanted} {relation or repr(str(made.path))}").fetchall() == whole
+        made.discard()
+    database.close()
+    compact(database.path, MEMORY, 1)
+    with duckdb.connect(database.path) as connection:
+        assert connection.execute(f"{wanted} metrics").fetchall() == whole
 
 
 def test_a_cancelled_copy_leaves_nothing(database: Database) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from oculus.errors import StorageError
-from oculus.model import NO_TAGS, Batch, Event, Micros, Sample, Tags, category_of
+from oculus.model import NO_TAGS, Batch, Candle, Event, Micros, Sample, Tags, category_of
 from oculus.storage import ingest, retention, rollup
 from oculus.storage.database import Database
 from oculus.storage.tiers import HOUR, MINUTE
@@ -95,6 +95,24 @@ def test_batches_of_every_size_are_whole_and_in_order(database: Database, count:
     assert found == [(number, float(number), f"custom.s{number % 7}") for number in range(count)]
 
 
+@pytest.mark.parametrize("count", [1, 5_003])
+@pytest.mark.parametrize("every", [1, 3])
+def test_candles_are_stored_among_plain_samples(database: Database, count: int, every: int) -> None:
+    """To the last bit and in the order of arrival; a plain sample has NULL where a candle has its numbers."""
+    candles = [Candle(number / 3, 1e308, -0.0) if number % every == 0 else None for number in range(count)]
+    samples = [Sample("custom.x", float(at), Micros(at), candle=candle) for at, candle in enumerate(candles)]
+    write(database, *samples)
+    assert rows(
+        database,
+        "select value, open, high, low, low is not null and signbit(low) from metrics order by rowid",
+    ) == [
+        (float(at), candle.open, candle.high, candle.low, True)
+        if (candle := candles[at])
+        else (float(at), None, None, None, False)
+        for at in range(count)
+    ]
+
+
 def test_events_are_stored_with_their_ids(database: Database) -> None:
     """Every field comes back; ids count up from the one that is given."""
     payload = {"rule": "slow", "labels": {"a": "\N{SNOWMAN}"}, "value": 1.5, "none": None, "list": [1, "x"]}
@@ -132,6 +150,7 @@ def event(message: str = "m", payload: dict[str, Any] | None = None) -> Event:
         ([sample(tags={"a": object()})], []),
         ([sample(symbol=5)], []),  # type: ignore[arg-type]
         ([sample(symbol=None)], []),  # type: ignore[arg-type]
+        ([Sample("custom.x", 1.0, Micros(1), candle=Candle("1", 2.0, 0.5))], []),  # type: ignore[arg-type]
         ([], [event("\ud800")]),
         ([], [event(payload={"x": object()})]),
         ([], [event(None)]),  # type: ignore[arg-type]

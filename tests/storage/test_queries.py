@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from oculus.model import Batch, Event, Micros, Sample, Tags
-from oculus.storage import ingest, queries
+from oculus.clock import SECOND
+from oculus.model import Batch, Candle, Event, Micros, Sample, Tags
+from oculus.storage import ingest, queries, rollup
 from oculus.storage.database import Database
 from oculus.storage.latest import HISTORY
 from oculus.storage.queries import Point, Stored
@@ -60,6 +61,22 @@ def test_points_are_buckets_by_time(database: Database) -> None:
         Point(Micros(10), open=2.0, high=8.0, low=2.0, close=6.0, avg=5.0, count=4),
         Point(Micros(30), open=1.0, high=1.0, low=1.0, close=1.0, avg=1.0, count=1),
     ]
+
+
+def test_points_show_the_whole_of_candles(database: Database) -> None:
+    """Of samples as of rollups; a plain sample among them is a candle of itself."""
+    minute = 60 * SECOND
+    write(
+        database,
+        Sample("custom.x", 4.0, Micros(30 * SECOND), candle=Candle(open=3.0, high=9.0, low=2.5)),
+        Sample("custom.x", 5.0, Micros(10 * SECOND), candle=Candle(open=6.0, high=6.5, low=5.0)),
+        at(40 * SECOND, 2.0),
+    )
+    whole = [Point(Micros(0), open=6.0, high=9.0, low=2.0, close=2.0, avg=11 / 3, count=3)]
+    assert queries.points(database.connection, "custom.x", Micros(0), Micros(minute), minute) == whole
+    while rollup.advance(database.connection, Micros(minute)):
+        pass
+    assert queries.points(database.connection, "custom.x", Micros(0), Micros(minute), minute) == whole
 
 
 def event(ts: int, kind: str = "alert", severity: str = "warn", **payload: object) -> Event:

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 import pytest
 
 from oculus.clock import DAY, SECOND
-from oculus.model import Batch, Micros, Sample
+from oculus.model import Batch, Candle, Micros, Sample
 from oculus.storage import ingest, retention, rollup
 from oculus.storage.database import Database
 from oculus.storage.tiers import HOUR, MINUTE, floor
@@ -83,6 +83,39 @@ def test_what_the_table_leaves_out_the_view_fills_in(database: Database, values:
     write(database, *samples)
     roll(database, MINUTE)
     assert same(rolled(database, "1m"), expected(samples, MINUTE, MINUTE))
+
+
+def candle(database: Database, after: int, open: float, high: float, low: float, close: float) -> None:
+    """Commit a candle of `custom.x`, microseconds after T0."""
+    written = Sample("custom.x", close, Micros(T0 + after), candle=Candle(open, high, low))
+    ingest.write(database.connection, Batch((written,)), 1)
+
+
+def test_a_rollup_holds_the_whole_of_its_candles(database: Database) -> None:
+    """Open of the first, the highest high, the lowest low; closes are what is summed and counted."""
+    candle(database, 30 * SECOND, 3.0, 4.0, 0.5, 2.0)
+    candle(database, 0, 5.0, 9.0, 4.0, 6.0)
+    write(database, ("custom.x", 40 * SECOND, 8.0))
+    candle(database, MINUTE, 7.0, 7.5, 6.5, 7.0)
+    roll(database, HOUR)
+    assert [row[2:] for row in rolled(database, "1m")] == [
+        (5.0, 9.0, 0.5, 8.0, 16.0, 3), (7.0, 7.5, 6.5, 7.0, 7.0, 1),
+    ]  # fmt: skip
+    assert [row[2:] for row in rolled(database, "1h")] == [(5.0, 9.0, 0.5, 7.0, 23.0, 4)]
+
+
+def test_late_candles_are_counted(database: Database) -> None:
+    """Also of minutes whose samples are gone, where they come after what is known."""
+    write(database, ("custom.x", 30 * SECOND, 5.0), ("custom.x", 3 * HOUR, 1.0))
+    roll(database, 4 * HOUR)
+    candle(database, 40 * SECOND, 6.0, 9.0, 2.0, 7.0)
+    roll(database, 4 * HOUR)
+    assert rolled(database, "1m")[0][2:] == (5.0, 9.0, 2.0, 7.0, 12.0, 2)
+    retention.expire(database.connection, Micros(T0 + 4 * HOUR), FOREVER | {"metrics": 3_600.0})
+    candle(database, 50 * SECOND, 4.0, 8.0, 1.0, 3.0)
+    roll(database, 4 * HOUR)
+    assert rolled(database, "1m")[0][2:] == (5.0, 9.0, 1.0, 3.0, 15.0, 3)
+    assert rolled(database, "1h")[0][2:] == (5.0, 9.0, 1.0, 3.0, 15.0, 3)
 
 
 def test_a_failed_probe_is_unknown_and_not_zero(database: Database) -> None:

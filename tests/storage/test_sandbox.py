@@ -18,7 +18,7 @@ from oculus.model import Batch, Event, Micros, Sample
 from oculus.storage import guard, ingest
 from oculus.storage.database import Database
 from oculus.storage.sandbox import MAX_ROWS, MAX_SQL, Result, SqlError, query
-from oculus.storage.threads import NativeThreads
+from oculus.threads import NativeThreads
 
 
 class Guarded:

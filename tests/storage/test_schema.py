@@ -9,7 +9,7 @@ import duckdb
 import pytest
 
 from oculus.errors import StartError
-from oculus.model import Micros
+from oculus.model import Batch, Candle, Micros, Sample
 from oculus.storage import ingest, rollup, schema, sort
 from oculus.storage.database import Database
 
@@ -59,6 +59,7 @@ def test_a_fresh_file_gets_the_tables_of_the_contract(tmp_path: Path) -> None:
     assert found["metrics"] == [
         ("ts", "TIMESTAMP WITH TIME ZONE"), ("category", "VARCHAR"), ("symbol", "VARCHAR"),
         ("value", "DOUBLE"), ("tags", "JSON"), ("shard", "USMALLINT"),
+        ("open", "DOUBLE"), ("high", "DOUBLE"), ("low", "DOUBLE"),
     ]  # fmt: skip
     assert found["events"] == [
         ("id", "BIGINT"), ("ts", "TIMESTAMP WITH TIME ZONE"), ("source", "VARCHAR"), ("type", "VARCHAR"),
@@ -181,9 +182,13 @@ def test_a_new_version_is_added_to_an_old_file(tmp_path: Path, monkeypatch: pyte
     connection.close()
 
 
-@pytest.mark.parametrize(("name", "late"), [("version_1_clean", 0), ("version_1_killed", 5)])
-def test_a_file_of_an_earlier_version_is_brought_up_to_date(tmp_path: Path, name: str, late: int) -> None:
+@pytest.mark.parametrize("version", range(1, schema.VERSION))
+@pytest.mark.parametrize(("left", "late"), [("clean", 0), ("killed", 5)])
+def test_a_file_of_an_earlier_version_is_brought_up_to_date(
+    tmp_path: Path, version: int, left: str, late: int
+) -> None:
     """All that it holds is there, what came since works on it, and its rollups are built."""
+    name = f"version_{version}_{left}"
     database = Database(str(unpack(name, tmp_path)))
     connection = database.connection
     assert connection.execute("select count(*), count(distinct symbol) from metrics").fetchone() == (
@@ -205,8 +210,42 @@ def test_a_file_of_an_earlier_version_is_brought_up_to_date(tmp_path: Path, name
     for slice_ in sort.plan(connection, "metrics", stretch):
         sort.rewrite(connection, "metrics", slice_, stretch)
     assert connection.execute("select count(*) from metrics where shard = 0").fetchone() == (0,)
+    candle = Sample("custom.new", 2.0, Micros(mark), candle=Candle(1.0, 3.0, 0.5))
+    ingest.write(connection, Batch((candle,)), 9)
+    assert connection.execute(
+        "select symbol, open, high, low, value from metrics where coalesce(open, high, low) is not null"
+    ).fetchall() == [("custom.new", 1.0, 3.0, 0.5, 2.0)]
     database.close()
     Database(str(tmp_path / f"{name}.db")).close()
+
+
+def test_an_upgrade_that_was_cut_off_goes_on(tmp_path: Path) -> None:
+    """Columns come one by one, each packed before the next: an end between two leaves none of it twice."""
+    path = unpack("version_2_clean", tmp_path)
+    execute(path, "alter table metrics add column open DOUBLE")
+    Database(str(path)).close()
+    assert [name for name, _ in columns(path)["metrics"][-4:]] == ["shard", "open", "high", "low"]
+
+
+def test_an_upgrade_may_take_more_memory_than_the_work_of_every_day(tmp_path: Path) -> None:
+    """New columns take memory for each row of the file, which the limit of queries need not have."""
+    path = str(tmp_path / "large.db")
+    execute(
+        Path(path),
+        *(statement for version in schema.MIGRATIONS[:2] for statement in version),
+        "create table oculus_schema (version INTEGER, applied TIMESTAMPTZ)",
+        "insert into oculus_schema values (1, now()), (2, now())",
+        """insert into metrics (ts, category, symbol, value)
+        select make_timestamptz(n), 'custom', 'custom.s' || n % 1000, random() from range(3_000_000) t(n)""",
+    )
+    database = Database(path, memory_limit=8 * 10**6)
+    assert database.connection.execute("select count(*), count(open) from metrics").fetchone() == (
+        3_000_000,
+        0,
+    )
+    limit = database.connection.execute("select current_setting('memory_limit')").fetchone()
+    assert limit == ("7.6 MiB",)
+    database.close()
 
 
 def test_there_is_a_file_of_each_earlier_version() -> None:

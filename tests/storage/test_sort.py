@@ -22,7 +22,10 @@ SYMBOLS = [f"net.http.host{number}.rtt" for number in range(20)]
 
 
 def fill(database: Database, rows: int = 4_000, since: int = T0, seed: int = 1, unique: bool = False) -> None:
-    """Store samples of all series in the order of time; some share a time, unless all are to be `unique`."""
+    """Store samples of all series in the order of time, every third a candle.
+
+    Some share a time, unless all are to be `unique`.
+    """
     chance = random.Random(seed)
     values: list[tuple[int, str, float]] = [
         (
@@ -34,9 +37,12 @@ def fill(database: Database, rows: int = 4_000, since: int = T0, seed: int = 1, 
     ]
     values.sort(key=lambda row: row[0])
     database.connection.execute(
-        """insert into metrics (ts, category, symbol, value, tags)
-        select make_timestamptz(unnest($1::bigint[])), 'net.http', unnest($2::varchar[]),
-            unnest($3::double[]), '{"a": "b"}'""",
+        """insert into metrics (ts, category, symbol, value, tags, open, high, low)
+        select make_timestamptz(ts), 'net.http', symbol, value, '{"a": "b"}',
+            if(value % 3 = 0, value - 1, null), if(value % 3 = 0, value + 2, null),
+            if(value % 3 = 0, value - 3, null)
+        from (select unnest($1::bigint[]) as ts, unnest($2::varchar[]) as symbol,
+            unnest($3::double[]) as value)""",
         [list(column) for column in zip(*values, strict=True)],
     )
 
@@ -44,7 +50,7 @@ def fill(database: Database, rows: int = 4_000, since: int = T0, seed: int = 1, 
 def content(database: Database) -> list[tuple[object, ...]]:
     """Return all rows, those of one series and time in the order in which the file has them."""
     return database.connection.execute(
-        """select symbol, epoch_us(ts), value, category, tags from metrics
+        """select symbol, epoch_us(ts), value, category, tags, open, high, low from metrics
         order by symbol, ts, rowid"""
     ).fetchall()
 

@@ -11,7 +11,7 @@ import oculus
 from oculus import Event, Sample, Storage
 from oculus.clock import now
 from oculus.errors import QueryError, StartError, StorageError
-from oculus.model import Micros
+from oculus.model import Candle, Micros
 from tests.support.process import printed, python
 
 SCRIPT = """
@@ -124,6 +124,16 @@ def test_samples_without_a_time_get_the_present(tmp_path: Path) -> None:
     assert before <= rows[0][0] <= now()
     assert rows[1] == rows[0]
     assert rows[2] == [5]
+
+
+def test_candles_are_kept(tmp_path: Path) -> None:
+    """With a time of their own or without one."""
+    candle = Candle(open=1.0, high=3.0, low=0.5)
+    with Storage(str(tmp_path / "x.db")) as store:
+        store.write(
+            [Sample("custom.a", 2.0, candle=candle), Sample("custom.b", 2.0, Micros(5), candle=candle)]
+        )
+        assert store.query("select open, high, low, value from metrics").rows == [[1.0, 3.0, 0.5, 2.0]] * 2
 
 
 def test_event_ids_go_on(tmp_path: Path) -> None:

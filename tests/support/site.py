@@ -11,7 +11,7 @@ import gevent
 import requests
 from gevent import socket
 
-from oculus.clock import ClockGuard, now
+from oculus.clock import SECOND, ClockGuard, now
 from oculus.config.settings import DatabaseSettings, RuleSettings, ServerSettings
 from oculus.model import Batch, Event, Micros, Sample
 from oculus.pipe import Pipe
@@ -47,6 +47,7 @@ class Site:
         not_ready: Callable[[], str] = lambda: "",
         metrics: Callable[[], list[Metric]] = list,
         stale_after: Callable[[str], float] = lambda symbol: 300.0,
+        state: Callable[[str], str] = lambda symbol: "",
     ) -> None:
         self.database = Database(str(folder / "site.db"))
         self.pipe = Pipe(queue)
@@ -79,7 +80,8 @@ class Site:
             rules=lambda: self.engine.states(now()),
             not_ready=not_ready,
             metrics=metrics,
-            stale_after=stale_after,
+            stale=lambda series: (now() - series.ts) / SECOND > stale_after(series.symbol),
+            state=state,
             storage=self.upkeep.report,
         )
         self._web = WebServer(listener, services)

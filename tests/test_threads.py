@@ -9,7 +9,7 @@ import gevent
 import pytest
 from gevent.monkey import get_original
 
-from oculus.storage.threads import NativeThreads
+from oculus.threads import NativeThreads
 
 block = get_original("time", "sleep")
 native_ident = get_original("threading", "get_ident")

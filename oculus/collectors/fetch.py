@@ -1,0 +1,496 @@
+"""The polite HTTP client of market sources and generic APIs: one for the whole daemon.
+
+Per host, whoever asks: a token bucket, and a silence when the host asked for one (429, 503 with
+Retry-After …). Per request: one time limit for all of it, a bound on the body, redirects on the same host
+only, and conditional requests where the host gave a validator. Nothing that it says names a key.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import re
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
+from http.client import BadStatusLine
+from http.cookiejar import DefaultCookiePolicy
+from typing import Any
+from urllib.parse import urlencode, urljoin, urlsplit
+
+import gevent
+import requests
+from requests.adapters import HTTPAdapter
+from tenacity import RetryCallState, Retrying, wait_exponential_jitter
+from urllib3.exceptions import HTTPError as TransportError
+from urllib3.util import Retry
+
+from oculus import __version__
+from oculus.clock import now
+from oculus.collectors.base import CollectError, Context, Count
+from oculus.collectors.network import explain
+from oculus.model import Micros
+from oculus.threads import NativeThreads
+
+# Some services turn down what does not look like a browser; this looks like one and says who it is.
+USER_AGENT = f"Mozilla/5.0 (compatible; Oculus/{__version__})"
+
+MAX_BODY = 4 * 2**20  # bytes: the largest answer of the built-in sources, 250 coins, has 0.4 MB
+_CHUNK = 64 * 1024  # bytes of a body that are taken at once
+_REDIRECTS = 5  # that are followed at most
+_PASSED_ON = frozenset({301, 302, 303, 307, 308})
+
+# Silence after a refusal that does not say how long: doubles from the first to the last of these.
+_REFUSED_FIRST, _REFUSED_LAST = 60.0, 900.0  # seconds
+_LONGEST_SILENCE = 3 * 86_400.0  # seconds: the longest ban that a service is known to give (Binance)
+# 418 is what Binance answers to one that did not heed its 429.
+_REFUSALS = frozenset({418, 429})
+
+# Longest body that is parsed in the hub: 2 ms. The parser lets nobody else run.
+_HUB_JSON = 64 * 1024  # bytes
+
+_REMEMBERED = 200  # answers that are kept to be asked for again by their validator …
+_REMEMBERED_SIZE = 256 * 1024  # … and the longest such body, in bytes
+
+_SNIPPET = 80  # characters of an answer that an error shows
+
+
+class SourceError(CollectError):
+    """A source did not give what it was asked for; it may be asked again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """At most `requests` in any `seconds`: `10/s`, `30/m`, `500/h`, `25/d`."""
+
+    requests: int
+    seconds: float
+
+    @classmethod
+    def parse(cls, text: str) -> Rate:
+        """Return the rate that `text` describes; raises ValueError."""
+        found = re.fullmatch(r"\s*(\d{1,9})\s*/\s*(\d{0,9})\s*(s|m|min|h|d)\s*", text)
+        if found is None or not int(found[1]) or found[2] == "0":
+            raise ValueError(f"{text!r} is not a rate (such as 10/s, 30/m or 25/d)")
+        unit = {"s": 1.0, "m": 60.0, "min": 60.0, "h": 3_600.0, "d": 86_400.0}[found[3]]
+        return cls(int(found[1]), unit * int(found[2] or 1))
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What is asked for, and how much may be spent on it. `secrets` are texts that no message may show."""
+
+    url: str
+    params: tuple[tuple[str, str], ...] = ()
+    method: str = "GET"
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes | None = None
+    timeout: float = 10.0  # seconds, for the whole of it
+    max_body: int = MAX_BODY  # bytes
+    rates: tuple[Rate, ...] = ()
+    proxy: str = ""
+    verify: bool | str = True  # or a file of authorities
+    secrets: tuple[str, ...] = ()
+
+    @property
+    def host(self) -> str:
+        """Host and port: what limits are counted for."""
+        return urlsplit(self.url).netloc.rpartition("@")[2].lower()
+
+    @property
+    def address(self) -> str:
+        """The URL with its parameters."""
+        if not self.params:
+            return self.url
+        return f"{self.url}{'&' if '?' in self.url else '?'}{urlencode(self.params, safe=',+:')}"
+
+    @property
+    def asked(self) -> tuple[Any, ...]:
+        """What the answer depends on: another key may see another one at the same URL."""
+        return self.address, *sorted(self.headers.items())
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a host answered. `received` is when the last of it had come."""
+
+    status: int
+    headers: Mapping[str, str]  # names in lower case
+    body: bytes
+    received: Micros
+    parse: Callable[[bytes], Any]
+    secrets: tuple[str, ...] = ()
+
+    @property
+    def text(self) -> str:
+        """The body as text; what is no UTF-8 is replaced."""
+        return self.body.decode("utf-8-sig", "replace")
+
+    def json(self) -> Any:
+        """Return the body as JSON; raises SourceError for a failure's status, and for what is none."""
+        self.expect_success()
+        return self.any_json()
+
+    def any_json(self) -> Any:
+        """Return the body as JSON whatever the status; raises SourceError for what is none."""
+        try:
+            return self.parse(self.body)
+        except (ValueError, RecursionError):
+            status = "" if self.status == 200 else f"status {self.status}, and "
+            raise SourceError(f"{status}the answer is not JSON: {self.snippet}") from None
+
+    def expect_success(self) -> None:
+        """Raise SourceError unless the status is one of success."""
+        if not 200 <= self.status < 300:
+            raise SourceError(f"status {self.status}: {self.snippet}")
+
+    @property
+    def snippet(self) -> str:
+        """The beginning of the body, fit for a message."""
+        start = self.body[:2_000].decode("utf-8-sig", "replace")
+        text = re.sub(r"<[^>]*>|\s+", " ", start)
+        text = redact(" ".join(text.split()), self.secrets)
+        return (text[:_SNIPPET] + "…" if len(text) > _SNIPPET else text) or "(empty)"
+
+
+def redact(text: str, secrets: Sequence[str]) -> str:
+    """Return a text without the given secrets."""
+    for secret in secrets:
+        if secret:
+            text = text.replace(secret, "***")
+    return text
+
+
+class Backoff:
+    """Pauses that double with each failure, with jitter so that many do not come back at once."""
+
+    def __init__(self, first: float, last: float) -> None:
+        """Take the first and the longest pause in seconds."""
+        self._wait = wait_exponential_jitter(multiplier=first, max=last, jitter=first / 2)
+        self.failures = 0
+
+    def fail(self) -> float:
+        """Count a failure; return the seconds to wait."""
+        self.failures += 1
+        state = RetryCallState(Retrying(), None, (), {})
+        state.attempt_number = min(self.failures, 60)
+        return self._wait(state)
+
+    def succeed(self) -> None:
+        """Begin anew at the next failure."""
+        self.failures = 0
+
+
+class Bucket:
+    """A token bucket for each of several rates; all of them must have a token."""
+
+    def __init__(self, monotonic: Callable[[], float]) -> None:
+        self._monotonic = monotonic
+        self._tokens: dict[Rate, float] = {}
+        self._at = monotonic()
+
+    def take(self, rates: Sequence[Rate]) -> float:
+        """Take a token and return 0, or return the seconds until there is one.
+
+        Rates that were never named before are obeyed from now on, whoever names them.
+        """
+        present = self._monotonic()
+        passed, self._at = present - self._at, present
+        for rate in rates:
+            self._tokens.setdefault(rate, float(rate.requests))
+        wait = 0.0
+        for rate, tokens in self._tokens.items():
+            grown = min(float(rate.requests), tokens + passed * rate.requests / rate.seconds)
+            self._tokens[rate] = grown
+            if grown < 1.0 - 1e-9:
+                wait = max(wait, (1.0 - grown) * rate.seconds / rate.requests)
+        if not wait:
+            self._tokens = {rate: tokens - 1.0 for rate, tokens in self._tokens.items()}
+        return wait
+
+
+class Host:
+    """What is known of a host: its bucket, and until when it wants no requests."""
+
+    def __init__(self, monotonic: Callable[[], float]) -> None:
+        self.bucket = Bucket(monotonic)
+        self.silent_until = 0.0  # monotonic
+        self.why = ""
+        self.backoff = Backoff(_REFUSED_FIRST, _REFUSED_LAST)
+        self.requests = 0
+        self.refusals = 0
+
+
+class Fetcher:
+    """Fetches; blocks the greenlet that calls. Share it through `Context.shared`."""
+
+    def __init__(
+        self,
+        monotonic: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], object] = gevent.sleep,
+    ) -> None:
+        self._monotonic = monotonic
+        self._sleep = sleep
+        self.hosts: dict[str, Host] = {}
+        self._validated: OrderedDict[tuple[Any, ...], Answer] = OrderedDict()
+        self._parser = NativeThreads(1)
+        self._session = requests.Session()
+        # It would print the URL of what it sends again, with the keys in it.
+        logging.getLogger("urllib3").setLevel(logging.ERROR)
+        self._session.trust_env = False  # no .netrc; proxies of the environment are looked up below
+        self._session.headers.clear()
+        self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+        # A kept connection may be closed just when it is used again; a GET is then sent once more.
+        # A status is never a reason for that: refusals are for `_heed`, which must see them as they came.
+        again = Retry(
+            1, connect=0, read=1, redirect=0, status=0, other=0, allowed_methods={"GET"},
+            respect_retry_after_header=False,
+        )  # fmt: skip
+        for scheme in ("http://", "https://"):
+            self._session.mount(scheme, HTTPAdapter(32, 8, again))
+
+    @classmethod
+    def of(cls, context: Context) -> Fetcher:
+        """Return the one fetcher of a daemon."""
+        return context.shared(cls, cls)
+
+    def fetch(self, request: Request) -> Answer:
+        """Send a request, when the host's limits allow; raises SourceError.
+
+        Any status is an answer but a refusal: that silences the host for the time that it names.
+        """
+        try:
+            host = self._host(request)
+        except ValueError as error:  # such as a bracket without its other half
+            raise SourceError(f"not a URL: {error}") from None
+        self._wait_for_turn(host, request)
+        host.requests += 1
+        known = self._validated.get(request.asked) if request.method == "GET" else None
+        with gevent.Timeout(request.timeout) as limit:
+            try:
+                answer = self._send(request, known)
+            except gevent.Timeout as fired:
+                if fired is not limit:
+                    raise
+                raise SourceError(f"no whole answer within {request.timeout:g} s") from None
+            except (requests.RequestException, TransportError, OSError, ValueError) as error:
+                raise SourceError(redact(_reason(error), request.secrets)) from None
+        if answer.status == 304 and known is not None:
+            answer = Answer(
+                known.status, known.headers, known.body, answer.received, known.parse, known.secrets
+            )
+        self._heed(host, answer)
+        self._remember(request, answer)
+        return answer
+
+    def counts(self) -> Iterator[Count]:
+        """Yield what was asked of each host."""
+        asked, refused = "Requests to sources and APIs.", "Refusals by sources and APIs."
+        for name, host in self.hosts.items():
+            yield Count("oculus_fetches_total", "counter", asked, host.requests, {"host": name})
+            yield Count("oculus_fetches_refused_total", "counter", refused, host.refusals, {"host": name})
+
+    def close(self) -> None:
+        """Close the connections that wait for another request."""
+        self._session.close()
+        self._parser.close()
+
+    def parse_json(self, body: bytes) -> Any:
+        """Return parsed JSON; raises ValueError. What is long is parsed beside the hub."""
+        if len(body) <= _HUB_JSON:
+            return _loads(body)
+        return self._parser.run(_loads_politely, body)
+
+    def aside(self, work: Callable[..., Any], *arguments: Any) -> Any:
+        """Run `work` in a native thread: for computing over what a host sent."""
+        return self._parser.run(work, *arguments)
+
+    def _host(self, request: Request) -> Host:
+        if request.host not in self.hosts:
+            self.hosts[request.host] = Host(self._monotonic)
+        return self.hosts[request.host]
+
+    # -- limits ---------------------------------------------------------------------------------------
+
+    def _wait_for_turn(self, host: Host, request: Request) -> None:
+        waited = 0.0
+        while True:
+            silence = host.silent_until - self._monotonic()
+            if silence > 0:
+                raise SourceError(host.why, retry_in=silence)
+            wait = host.bucket.take(request.rates)
+            if not wait:
+                return
+            if waited + wait > request.timeout:
+                raise SourceError(f"the limit of {request.host} is used up for {_span(wait)}", retry_in=wait)
+            self._sleep(wait)
+            waited += wait
+
+    def _heed(self, host: Host, answer: Answer) -> None:
+        """Keep silent for as long as the host wants; raises SourceError for a refusal."""
+        after = _retry_after(answer)
+        if answer.status not in _REFUSALS and not (answer.status == 503 and after is not None):
+            if 200 <= answer.status < 300:
+                host.backoff.succeed()
+            return
+        host.refusals += 1
+        if after is None:
+            # Requests that were under way together are refused together, which counts once.
+            left = host.silent_until - self._monotonic()
+            after = left if left > 0 else host.backoff.fail()
+        self.silence(host, after, f"status {answer.status}: {answer.snippet}")
+
+    def silence(self, host: Host, seconds: float, why: str) -> None:
+        """Ask a host nothing for some seconds; always raises the SourceError that says so."""
+        seconds = min(max(seconds, 0.0), _LONGEST_SILENCE)
+        host.silent_until = max(host.silent_until, self._monotonic() + seconds)
+        host.why = f"{why} (asked again after {_span(seconds)})"
+        raise SourceError(host.why, retry_in=seconds)
+
+    def refuse(self, request: Request, seconds: float, why: str) -> None:
+        """Silence the host of a request, for services that refuse with a status of success."""
+        host = self._host(request)
+        host.refusals += 1
+        self.silence(host, seconds, why)
+
+    # -- one request ----------------------------------------------------------------------------------
+
+    def _send(self, request: Request, known: Answer | None) -> Answer:
+        headers = {"User-Agent": USER_AGENT, "Accept": "*/*", "Accept-Encoding": "gzip, deflate"}
+        if known is not None:
+            for ours, theirs in (("If-None-Match", "etag"), ("If-Modified-Since", "last-modified")):
+                if theirs in known.headers:
+                    headers[ours] = known.headers[theirs]
+        headers |= request.headers
+        url, method, body = request.address, request.method, request.body
+        proxies = (
+            {"http": request.proxy, "https": request.proxy}
+            if request.proxy
+            else requests.utils.get_environ_proxies(url)
+        )
+        for _ in range(_REDIRECTS + 1):
+            response = self._session.request(
+                method, url, headers=headers, data=body, timeout=request.timeout, stream=True,
+                allow_redirects=False, proxies=proxies, verify=request.verify,
+            )  # fmt: skip
+            with response:
+                location = response.headers.get("Location")
+                if response.status_code not in _PASSED_ON or not location:
+                    content = _read(response, request.max_body)
+                    names = {name.lower(): value for name, value in response.headers.items()}
+                    return Answer(
+                        response.status_code, names, content, now(), self.parse_json, request.secrets
+                    )
+                url = _followed(url, location)
+                if response.status_code == 303 or (response.status_code in (301, 302) and method == "POST"):
+                    method, body = "GET", None
+        raise SourceError(f"more than {_REDIRECTS} redirects")
+
+    def _remember(self, request: Request, answer: Answer) -> None:
+        if request.method != "GET" or answer.status != 200 or len(answer.body) > _REMEMBERED_SIZE:
+            return
+        if "etag" in answer.headers or "last-modified" in answer.headers:
+            self._validated[request.asked] = answer
+            self._validated.move_to_end(request.asked)
+            while len(self._validated) > _REMEMBERED:
+                self._validated.popitem(last=False)
+
+
+def _read(response: requests.Response, most: int) -> bytes:
+    """Return a body; raises SourceError for one of more than `most` bytes, counted as unpacked."""
+    pieces = []
+    size = 0
+    declared = response.headers.get("Content-Length", "")
+    if declared.isdecimal() and len(declared) < 20 and int(declared) > most:
+        size = int(declared)
+    else:
+        for piece in response.iter_content(_CHUNK):
+            size += len(piece)
+            if size > most:
+                break
+            pieces.append(piece)
+            gevent.idle()  # a socket that always has data would let no other greenlet run
+    if size > most:
+        raise SourceError(f"a body of more than {most / 1e6:.3g} MB")
+    return b"".join(pieces)
+
+
+def _followed(url: str, location: str) -> str:
+    """Return where a redirect leads; raises SourceError when that is another host, or no longer TLS."""
+    target = urljoin(url, location)
+    before, after = urlsplit(url), urlsplit(target)
+    if after.hostname != before.hostname:
+        raise SourceError(f"redirected to another host, {after.hostname or location[:_SNIPPET]!r}")
+    if after.scheme not in ("http", "https") or (before.scheme, after.scheme) == ("https", "http"):
+        raise SourceError(f"redirected to {after.scheme}, away from {before.scheme}")
+    return target
+
+
+def _retry_after(answer: Answer) -> float | None:
+    """Return the seconds for which a host wants silence, as its headers tell.
+
+    Retry-After is seconds or a date (RFC 9110 §10.2.3); Coin Metrics and Glassnode name the seconds until
+    their window begins anew.
+    """
+    text = answer.headers.get("retry-after", "").strip()
+    if re.fullmatch(r"\d{1,9}(\.\d{1,6})?", text):
+        return float(text)
+    if text:
+        try:
+            return max(0.0, parsedate_to_datetime(text).timestamp() - time.time())
+        except (ValueError, OverflowError):
+            pass
+    if answer.status in _REFUSALS:
+        for name in ("x-ratelimit-reset", "x-rate-limit-reset"):
+            if re.fullmatch(r"\d{1,5}(\.\d{1,6})?", answer.headers.get(name, "")):
+                return float(answer.headers[name])
+    return None
+
+
+def _no_constant(name: str) -> float:
+    raise ValueError(f"{name} is no number")
+
+
+def _loads(body: bytes) -> Any:
+    return json.loads(body.decode("utf-8-sig"), parse_constant=_no_constant)
+
+
+def _same(pairs: dict[str, Any]) -> dict[str, Any]:
+    return pairs
+
+
+def _loads_politely(body: bytes) -> Any:
+    # A hook in Python makes the parser pass the interpreter on between two objects.
+    return json.loads(body.decode("utf-8-sig"), parse_constant=_no_constant, object_hook=_same)
+
+
+def _reason(error: BaseException) -> str:
+    """Return why a request failed in a few words: the libraries wrap the operating system's error."""
+    seen: list[BaseException] = []
+    queue: list[Any] = [error]
+    while queue:
+        found = queue.pop(0)
+        if not isinstance(found, BaseException) or found in seen:
+            continue
+        seen.append(found)
+        queue += [getattr(found, "reason", None), found.__cause__, found.__context__, *found.args]
+    for found in reversed(seen):
+        if isinstance(found, OSError) and not isinstance(found, requests.RequestException):
+            if isinstance(found, TimeoutError) and not found.strerror:
+                return "timed out"
+            return explain(found)
+    innermost = seen[-1]
+    if isinstance(innermost, BadStatusLine):
+        return f"what came is not HTTP: {str(innermost).strip()[:_SNIPPET]!r}"
+    text = " ".join(str(innermost).partition(" (caused by")[0].split())
+    return f"{text[:200] or type(innermost).__name__}"
+
+
+def _span(seconds: float) -> str:
+    for size, name in ((86_400, "d"), (3_600, "h"), (60, "min")):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.3g} {name}"
+    return f"{math.ceil(seconds)} s"
