@@ -14,6 +14,8 @@ from pathlib import Path
 
 import gevent
 
+from tests.standins import SERVICES
+from tests.standins.market import Market
 from tests.support.browser import Browser, find_chromium
 from tests.support.daemon import Daemon
 from tests.support.servers import HttpServer, TcpServer
@@ -28,7 +30,15 @@ collectors:
   - {{type: network, probe: tcp, name: database, target: "127.0.0.1:{tcp}", interval: 1s}}
   - {{type: network, probe: ping, name: router, target: 127.0.0.1, count: 1, interval: 1s}}
   - {{type: network, probe: ping, name: nas, target: 127.0.0.2, count: 1, interval: 1s}}
-  - {{type: self, interval: 1s}}
+  - {{type: crypto, asset: btc_usd, source: coinbase, stream: true, interval: 1s, base_url: "{coinbase.url}",
+     ws_url: "{coinbase.ws_url}"}}
+  - {{type: crypto, asset: eth_usd, source: kraken, stream: true, interval: 1s, extras: [change_24h],
+     base_url: "{kraken.url}", ws_url: "{kraken.ws_url}"}}
+  - {{type: stock, ticker: TSLA, interval: 1s, base_url: "{yahoo.url}"}}
+  - {{type: stock, ticker: NVDA, interval: 1s, base_url: "{yahoo.url}"}}
+  - {{type: prediction, slug: will-it-rain, stream: true, interval: 1s, base_url: "{polymarket.url}",
+     ws_url: "{polymarket.ws_url}"}}
+  - {{type: self, interval: 5s}}
 rules:
   - {{name: checkout_down, condition: "net.http.checkout.up == 0", for: 5s, severity: critical}}
   - {{name: tank_low, condition: "custom.tank_level < 100", for: 10m, severity: warn}}
@@ -51,7 +61,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         server, tcp = HttpServer(site), TcpServer()
-        daemon = Daemon(folder, CONFIG.format(site=server.url, tcp=tcp.port))
+        market = Market()
+        services = {name: SERVICES[name](market) for name in ("coinbase", "kraken", "yahoo", "polymarket")}
+        for service in services.values():
+            service.rate = 20.0
+        daemon = Daemon(folder, CONFIG.format(site=server.url, tcp=tcp.port, **services))
         browser = Browser(program, folder)
         try:
             daemon.wait_ready()
@@ -62,7 +76,7 @@ def main() -> None:
                 down = second > SECONDS - 15
                 gevent.sleep(1)
             with browser.page() as page:
-                page.resize(1440, 860)
+                page.resize(1440, 900)
                 page.prefer("dark")
                 page.goto(daemon.url)
                 gevent.sleep(4.5)  # the flash of the first swap is over
@@ -73,6 +87,8 @@ def main() -> None:
             daemon.kill()
             server.stop()
             tcp.stop()
+            for service in services.values():
+                service.stop()
 
 
 if __name__ == "__main__":

@@ -15,7 +15,6 @@ from typing import Any, Literal
 from urllib.parse import parse_qsl, urlsplit
 
 from oculus.collectors.base import CollectError, Collector, Context
-from oculus.collectors.exchange import Exchange
 from oculus.collectors.extract import (
     CsvReader,
     JsonReader,
@@ -25,10 +24,11 @@ from oculus.collectors.extract import (
     RegexReader,
     check_part,
 )
-from oculus.collectors.fetch import Fetcher, Rate, Request, redact
+from oculus.collectors.fetch import Fetcher, Rate, Request, check_proxy, redact
 from oculus.collectors.http import TlsSettings, check_url
+from oculus.collectors.shared_request import SharedRequest
 from oculus.config.decode import Size, between, setting
-from oculus.config.settings import CollectorSettings, CollectorSpec
+from oculus.config.settings import CollectorSettings, CollectorSpec, check_symbol
 from oculus.model import Sample, is_symbol, slug
 
 Format = Literal["", "json", "csv", "number", "text"]
@@ -62,16 +62,6 @@ def _check_url(url: str) -> None:
     if urlsplit(url).username is not None:
         raise ValueError("the URL holds a user name or password (give them as auth: {user: …, password: …})")
     check_url(url)
-
-
-def _check_proxy(url: str) -> None:
-    if url and urlsplit(url).scheme not in ("http", "https"):
-        raise ValueError(f"{url!r} is not the URL of a proxy (such as http://proxy.local:3128)")
-
-
-def _check_symbol(symbol: str) -> None:
-    if symbol and not is_symbol(symbol):
-        raise ValueError(f"{symbol!r} is not a symbol (dotted lower-case names such as custom.gold)")
 
 
 def _check_headers(headers: Mapping[str, str]) -> None:
@@ -143,10 +133,10 @@ class ApiSettings(CollectorSettings):
     decimal: Literal["", ".", ","] = setting("", help="decimal sign of numbers that come as text")
     unit: str = setting("", help="unit to show")
     scale: float = setting(1.0, help="what every number is multiplied by", check=_check_scale)
-    symbol: str = setting("", help="name of the series, instead of custom.<name>", check=_check_symbol)
+    symbol: str = setting("", help="name of the series, instead of custom.<name>", check=check_symbol)
     max_body: Size = setting(Size(10**6), help="longest body that is read", check=between(1e3, 50e6, "B"))
     rate: Rate | None = setting(None, help="most requests to this host")
-    proxy: str = setting("", help="HTTP proxy; else that of the environment", check=_check_proxy)
+    proxy: str = setting("", help="HTTP proxy; else that of the environment", check=check_proxy)
     tls: TlsSettings = setting(TlsSettings(), help="how the certificate is judged")
 
     def __post_init__(self) -> None:
@@ -284,11 +274,11 @@ class Api(Collector):
         )  # fmt: skip
         self._group = f"api/{request.host}/{zlib.crc32(repr(key).encode()):08x}"
         fetcher = Fetcher.of(context)
-        self._exchange = context.shared(
-            (Exchange, key),
-            lambda: Exchange(fetcher, request, self._reader.wants_json, settings.interval),
+        self._shared = context.shared(
+            (SharedRequest, key),
+            lambda: SharedRequest(fetcher, request, self._reader.wants_json, settings.interval),
         )
-        self._exchange.users[spec.id] = self._stem
+        self._shared.users[spec.id] = self._stem
 
     def describe(self) -> Mapping[str, str]:
         """Every sample tells the host that it came from."""
@@ -305,7 +295,7 @@ class Api(Collector):
 
     def collect(self) -> Iterator[Sample]:
         """Fetch, and yield the numbers of the answer."""
-        found = self._reader.read(self._exchange.get(self.spec.id, self._stem))
+        found = self._reader.read(self._shared.get(self.spec.id, self._stem))
         for figure in found.figures:
             symbol = self._symbol(figure.part)
             value = figure.value
@@ -320,14 +310,14 @@ class Api(Collector):
             part, text = found.faults[0]
             more = f" (and {len(found.faults) - 1} more)" if len(found.faults) > 1 else ""
             told = f"{self._symbol(part)}: {text}{more}"
-            raise CollectError(redact(told, self._exchange.request.secrets))
+            raise CollectError(redact(told, self._shared.request.secrets))
 
     def _symbol(self, part: str) -> str:
         return f"{self._stem}.{part}" if part else self._stem
 
     def close(self) -> None:
         """Leave those that share the request."""
-        self._exchange.leave(self.spec.id)
+        self._shared.leave(self.spec.id)
 
 
 def _accept_silently() -> None:

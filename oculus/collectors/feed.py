@@ -114,6 +114,7 @@ class Feed:
         return SourceError(self.error, retry_in=wait, told=True)
 
     def _serve(self) -> None:
+        gevent.sleep(0)  # a timer goes before greenlets that are due already; they may ask too
         waiting, self._waiting = self._waiting, {}
         items = list(waiting)
         size = max(1, self.source.batch)
@@ -123,6 +124,7 @@ class Feed:
             self._pool.spawn(self._serve_part, part, round_)
 
     def _serve_part(self, items: list[Item], round_: _Round) -> None:
+        found: Found = {}
         failure: BaseException | None = None
         try:
             if self._monotonic() < self._retry_at:  # another part of the same round has failed

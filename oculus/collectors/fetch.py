@@ -58,6 +58,12 @@ _REMEMBERED_SIZE = 256 * 1024  # … and the longest such body, in bytes
 _SNIPPET = 80  # characters of an answer that an error shows
 
 
+def check_proxy(url: str) -> None:
+    """Raise ValueError unless `url` names a proxy, or is empty."""
+    if url and urlsplit(url).scheme not in ("http", "https"):
+        raise ValueError(f"{url!r} is not the URL of a proxy (such as http://proxy.local:3128)")
+
+
 class SourceError(CollectError):
     """A source did not give what it was asked for; it may be asked again."""
 

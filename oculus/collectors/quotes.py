@@ -12,13 +12,13 @@ from typing import Literal, get_args
 
 from oculus.collectors.base import CollectError, Collector, Context
 from oculus.collectors.feed import Feed
-from oculus.collectors.fetch import Rate, redact
+from oculus.collectors.fetch import Rate, check_proxy, redact
 from oculus.collectors.sources import KEYED, SOURCES, STREAMS, source_class
 from oculus.collectors.sources.base import Item, ItemError, Options, Quote, Quotes, SourceError
 from oculus.collectors.stream import Live, Streams, Wire
 from oculus.config.decode import Seconds, between, did_you_mean, setting
-from oculus.config.settings import LONGEST, SHORTEST, CollectorSettings, CollectorSpec
-from oculus.model import NO_TAGS, Sample, Tags, is_symbol
+from oculus.config.settings import LONGEST, SHORTEST, CollectorSettings, CollectorSpec, check_symbol
+from oculus.model import NO_TAGS, Sample, Tags
 
 # Figures beside the price, which become series of their own when they are asked for.
 Extra = Literal["bid", "ask", "change_24h", "change_day", "volume_24h", "market_open"]
@@ -39,18 +39,6 @@ def check_ws_url(url: str) -> None:
     """Raise ValueError unless `url` can stand in place of a stream's own address."""
     if url and not url.startswith(("ws://", "wss://")):
         raise ValueError(f"{url!r} is not the URL of a WebSocket (such as wss://proxy.local)")
-
-
-def check_proxy(url: str) -> None:
-    """Raise ValueError unless `url` names a proxy."""
-    if url and not url.startswith(("http://", "https://")):
-        raise ValueError(f"{url!r} is not the URL of a proxy (such as http://proxy.local:3128)")
-
-
-def check_symbol(symbol: str) -> None:
-    """Raise ValueError unless `symbol` can be the name of a series."""
-    if symbol and not is_symbol(symbol):
-        raise ValueError(f"{symbol!r} is not a symbol (dotted lower-case names such as crypto.price.btc_usd)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

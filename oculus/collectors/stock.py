@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from oculus.collectors.hours import QUIET
 from oculus.collectors.quotes import QuoteCollector, QuoteSettings
 from oculus.collectors.sources.base import Item
+from oculus.collectors.sources.hours import QUIET
 from oculus.config.decode import setting
 from oculus.model import Sample, slug
 

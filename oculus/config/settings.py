@@ -25,6 +25,12 @@ def _check_slug(name: str) -> None:
         raise ValueError(f"{name!r} has no letter or digit (a name such as site)")
 
 
+def check_symbol(symbol: str) -> None:
+    """Raise ValueError unless `symbol` can be the name of a series, or is empty."""
+    if symbol and not is_symbol(symbol):
+        raise ValueError(f"{symbol!r} is not a symbol (dotted lower-case names such as crypto.price.btc_usd)")
+
+
 def _check_rule_name(name: str) -> None:
     if not name.strip() or "/" in name or len(name) > 100:
         raise ValueError(f"{name!r} cannot name a rule (a name such as slow_site)")

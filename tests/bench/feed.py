@@ -59,8 +59,8 @@ def main() -> None:
             service.rate = 0.0
             gevent.sleep(2 * options.interval)
             rows = daemon.sql(
-                "select epoch_us(ts), coalesce(open, value), coalesce(high, value), coalesce(low, value), value"
-                " from metrics where symbol = 'crypto.price.btc_usd' order by ts"
+                "select epoch_us(ts), coalesce(open, value), coalesce(high, value), coalesce(low, value),"
+                " value from metrics where symbol = 'crypto.price.btc_usd' order by ts"
             )
         finally:
             daemon.process.terminate()

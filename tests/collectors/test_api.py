@@ -567,7 +567,7 @@ def test_a_failure_of_several_is_told_once(site: Site, context: Context) -> None
     apis = [collector(context, site, name, interval="100ms") for name in "abcd"]
     for api in apis:
         # As after a failure of long ago: the pauses of a real one begin with five seconds.
-        api._exchange._backoff.fail = lambda: 0.05  # type: ignore[method-assign]
+        api._shared._backoff.fail = lambda: 0.05  # type: ignore[method-assign]
         scheduler.start(api)
     wait_for(lambda: len(site.asked) >= 4)
     assert all(job.failing for job in scheduler.jobs)
@@ -599,14 +599,14 @@ def test_pauses_grow_while_it_fails(site: Site, context: Context) -> None:
     pauses = []
     for _ in range(6):
         pauses.append(failure(api).retry_in or 0.0)
-        api._exchange._round = None  # the next moment
+        api._shared._round = None  # the next moment
     assert 5.0 <= pauses[0] <= 7.5
     assert 10.0 <= pauses[1] <= 12.5
     assert pauses[5] == 40.0
     site.status = "200 OK"
     assert collect(api) == {"custom.index": 42.0}
     site.status = "500 Down"
-    api._exchange._round = None
+    api._shared._round = None
     assert 5.0 <= (failure(api).retry_in or 0.0) <= 7.5
 
 

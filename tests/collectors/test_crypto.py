@@ -161,7 +161,9 @@ def test_a_hundred_assets_are_one_request(bench: Bench, source: str, requests: i
     assert len({collector.group for collector in collectors}) == 1
     runs = [gevent.spawn(_run, collector) for collector in collectors]
     gevent.joinall(runs, timeout=10, raise_error=True)
-    assert {sample.symbol for run in runs for sample in run.value or ()} == {f"crypto.price.c{n}_usd" for n in range(100)}
+    assert {sample.symbol for run in runs for sample in run.value or ()} == {
+        f"crypto.price.c{n}_usd" for n in range(100)
+    }
     assert len(bench.service(source).requests) == requests
 
 

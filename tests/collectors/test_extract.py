@@ -26,9 +26,9 @@ from oculus.collectors.extract import (
     Reader,
     RegexReader,
 )
-from oculus.collectors.numerals import parse_number, parse_time
-from oculus.collectors.paths import Fault, Path
-from oculus.collectors.search import search
+from oculus.collectors.extract.numerals import parse_number, parse_time
+from oculus.collectors.extract.paths import Fault, Path
+from oculus.collectors.extract.search import search
 from oculus.supervise import Watchdog
 from oculus.threads import NativeThreads
 

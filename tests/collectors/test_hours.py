@@ -11,8 +11,16 @@ from datetime import UTC, date, datetime, timedelta
 import holidays
 import pytest
 
-from oculus.collectors import hours
-from oculus.collectors.hours import LONDON, NEW_YORK, Session, Standing, same_time_later, standing, timezone
+from oculus.collectors.sources import hours
+from oculus.collectors.sources.hours import (
+    LONDON,
+    NEW_YORK,
+    Session,
+    Standing,
+    same_time_later,
+    standing,
+    timezone,
+)
 
 HOUR = 3_600.0
 
@@ -140,7 +148,7 @@ def test_the_same_time_on_a_later_day() -> None:
 def test_systems_without_zones_use_the_bundled_ones() -> None:
     """A small system has no zone files; those of pytz serve, also for the rule of far years."""
     code = (
-        "from oculus.collectors.hours import NEW_YORK; from datetime import date;"
+        "from oculus.collectors.sources.hours import NEW_YORK; from datetime import date;"
         "print([NEW_YORK.session_on(date(year, 7, 1)).opens % 86400 for year in (2026, 2039)])"
     )
     environment = os.environ | {"PYTHONTZPATH": "", "PYTHONPATH": os.pathsep.join(sys.path)}

@@ -423,12 +423,9 @@ def test_a_key_that_the_service_repeats_is_not_told(
 
 
 @pytest.mark.parametrize("line", [line for line in LINES if line.hundred], ids=str)
-def test_a_hundred_items_make_the_fewest_requests(
-    line: Line, rig: Callable[..., Rig], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_hundred_items_make_the_fewest_requests(line: Line, rig: Callable[..., Rig]) -> None:
     """Items that are asked for at one moment share requests, as many as the service allows."""
     made = rig(line)
-    monkeypatch.setattr(feed_module, "GATHER", 0.05)  # a hundred greenlets take their time to start
     assert line.hundred is not None
     for most in line.requests:
         for item, found in made.ask(*map(line.hundred, range(100))).items():

@@ -11,9 +11,8 @@ from datetime import date, datetime, timedelta
 from typing import Any
 
 from oculus.clock import SECOND
-from oculus.collectors import hours
 from oculus.collectors.fetch import Answer, Rate, redact
-from oculus.collectors.hours import NEW_YORK, Exchange
+from oculus.collectors.sources import hours
 from oculus.collectors.sources.base import (
     Found,
     ItemError,
@@ -25,6 +24,7 @@ from oculus.collectors.sources.base import (
     number,
     optional,
 )
+from oculus.collectors.sources.hours import NEW_YORK, Exchange
 from oculus.model import Micros
 
 # Its names of exchanges whose usual ones are Yahoo's.

@@ -11,9 +11,8 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
 from oculus.clock import SECOND
-from oculus.collectors import hours
 from oculus.collectors.fetch import Answer, Rate
-from oculus.collectors.hours import Exchange, timezone
+from oculus.collectors.sources import hours
 from oculus.collectors.sources.base import (
     Found,
     ItemError,
@@ -24,6 +23,7 @@ from oculus.collectors.sources.base import (
     UnknownItem,
     number,
 )
+from oculus.collectors.sources.hours import Exchange, timezone
 from oculus.model import Micros
 
 # Its names of indices whose usual ones are Yahoo's.

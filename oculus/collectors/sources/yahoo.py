@@ -13,9 +13,8 @@ from typing import Any
 from urllib.parse import quote as encoded
 
 from oculus.clock import SECOND
-from oculus.collectors import hours
 from oculus.collectors.fetch import Answer, Rate
-from oculus.collectors.hours import Session, Standing, same_time_later, standing
+from oculus.collectors.sources import hours
 from oculus.collectors.sources.base import (
     Found,
     ItemError,
@@ -29,6 +28,7 @@ from oculus.collectors.sources.base import (
     optional,
     seconds_time,
 )
+from oculus.collectors.sources.hours import Session, Standing, same_time_later, standing
 from oculus.model import Micros
 
 # Statuses that tell of the symbol, not of the service; the body then says so too.

@@ -15,9 +15,9 @@ from itertools import islice
 from typing import Any, ClassVar
 
 from oculus.clock import iso, now
-from oculus.collectors.numerals import parse_number, parse_time, shown
-from oculus.collectors.paths import Fault, Path
-from oculus.collectors.search import search
+from oculus.collectors.extract.numerals import parse_number, parse_time, shown
+from oculus.collectors.extract.paths import Fault, Path
+from oculus.collectors.extract.search import search
 from oculus.model import Micros, is_symbol, slug
 
 # Elements of a list, each of which is a series: more are likelier a wrong path than a wish.

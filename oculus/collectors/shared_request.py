@@ -21,7 +21,7 @@ _FIRST, _LAST_LEAST, _LAST_MOST = 5.0, 30.0, 300.0  # seconds
 _LAST_INTERVALS = 10
 
 
-class Exchange:
+class SharedRequest:
     """One request for all collectors that want the same; `get` blocks the greenlet that calls."""
 
     def __init__(self, fetcher: Fetcher, request: Request, as_json: bool, interval: float) -> None:
