@@ -365,7 +365,7 @@ class Oculus:
         """Return when a series had its last value, monotonic: when it was measured, or seen again."""
         confirmed = self.scheduler.confirmed.get(series.symbol)
         times = [seen for seen in (series.taken, confirmed) if seen is not None]
-        return max(times, default=None)
+        return min(max(times), time.monotonic()) if times else None
 
     def _stale(self, series: Series) -> bool:
         """Tell whether nobody has seen a value for longer than its collector should take."""

@@ -24,9 +24,11 @@ from oculus.collectors.extract import (
     RegexReader,
     check_part,
 )
-from oculus.collectors.fetch import Fetcher, Rate, Request, check_proxy, redact
-from oculus.collectors.http import TlsSettings, check_url
+from oculus.collectors.fetch import Fetcher, Request, check_proxy, redact
+from oculus.collectors.http import check_url
+from oculus.collectors.manners import Rate
 from oculus.collectors.shared_request import SharedRequest
+from oculus.collectors.tls import TlsSettings
 from oculus.config.decode import Size, between, setting
 from oculus.config.settings import CollectorSettings, CollectorSpec, check_symbol
 from oculus.model import Sample, is_symbol, slug

@@ -5,7 +5,7 @@ fewest requests, keeps answers while they are good, and tells a failure once.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
@@ -15,7 +15,8 @@ from gevent.pool import Pool
 
 from oculus.clock import now
 from oculus.collectors.base import Context, Count
-from oculus.collectors.fetch import Backoff, Fetcher, SourceError, redact
+from oculus.collectors.fetch import Fetcher, SourceError, redact, some
+from oculus.collectors.manners import Backoff
 from oculus.collectors.sources.base import Found, Item, ItemError, Options, Quotes, Source, UnknownItem
 from oculus.model import Event, Micros
 
@@ -26,9 +27,18 @@ GATHER = 0.05  # seconds
 # A source that fails is left alone: about this long after the first failure, doubling to the last.
 _FIRST, _LAST = 5.0, 300.0  # seconds
 
+# Who refuses and asks for less silence than this, or for none, is left alone as if it had named no time.
+_LEAST = 1.0  # seconds
+
 # An answer is as good as this part of its time: a collector whose interval is just as long comes a little
 # early now and then.
 _SLACK = 0.9
+
+# An item that failed is part of its source's outage until it is served, or was not asked for this long.
+_FORGOTTEN = 7_200.0  # seconds: twice the slowest usual interval
+
+# Symbols that the event of a failure lists.
+_TOLD = 100
 
 # Requests to one source that run at once.
 _AT_ONCE = 4
@@ -62,11 +72,16 @@ class Feed:
         self._waiting: dict[Item, AsyncResult[Quotes]] = {}
         self._kept: dict[Item, tuple[float, Quotes]] = {}
         self._unknown: dict[Item, tuple[float, str]] = {}  # until when, and what is told
+        self._known: set[Item] = set()  # that the source has served
         self._pool = Pool(_AT_ONCE)
         self._backoff = Backoff(_FIRST, _LAST)
         self._retry_at = 0.0  # monotonic
         self._failed_at: float | None = None  # monotonic
         self._failures = 0  # requests that failed
+        self._symbols: dict[Item, str] = {}  # of the items that were asked for
+        self._bad: dict[Item, float] = {}  # whose own request failed → when, monotonic
+        self._worked_at = 0.0  # when a request went well, monotonic
+        self.users = 0  # collectors that ask it
         self.error = ""
         self.requests = 0  # times that the source was asked
 
@@ -76,8 +91,12 @@ class Feed:
         fetcher = Fetcher.of(context)
         return context.shared((cls, make, options), lambda: cls(make(options, fetcher, now), context.report))
 
-    def get(self, item: Item) -> Quotes:
-        """Return what the source has for an item; raises ItemError, or SourceError for all of them."""
+    def get(self, item: Item, symbol: str = "") -> Quotes:
+        """Return what the source has for an item; raises ItemError, or SourceError for all of them.
+
+        `symbol` is what messages call it.
+        """
+        self._symbols[item] = symbol or str(item)
         present = self._monotonic()
         kept = self._still_good(item, present)
         if kept is not None:
@@ -93,7 +112,9 @@ class Feed:
         return cast("Quotes", outcome.get())
 
     def counts(self) -> Iterator[Count]:
-        """Yield whether the source fails."""
+        """Yield whether the source fails; nothing once nobody asks it any more."""
+        if not self.users:
+            return
         failing = self._failed_at is not None
         labels = {"source": self.source.name}
         yield Count("oculus_source_failing", "gauge", "Whether a source fails.", failing, labels)
@@ -129,17 +150,21 @@ class Feed:
         try:
             if self._monotonic() < self._retry_at:  # another part of the same round has failed
                 raise self._silent()
-            found = self._ask(items)
+            found = self._ask(items, round_)
             _expect_some(found)
         except SourceError as error:
-            failure = error if error.told else self._fail(error)
+            failure = error if error.told else self._fail(error, items)
         except Exception as error:  # a bug: those who wait must hear of it
             failure = error
         round_.left -= 1
         if failure is not None:
             for item in items:
-                round_.waiting[item].set_exception(failure)
+                if not round_.waiting[item].ready():
+                    round_.waiting[item].set_exception(failure)
             return
+        self._worked_at = self._monotonic()
+        for item in items:
+            self._bad.pop(item, None)
         # A part that succeeds beside one that fails is no recovery.
         if not round_.left and round_.failures == self._failures:
             self._succeed()
@@ -147,54 +172,103 @@ class Feed:
             self._hand_over(item, found, round_.waiting[item])
 
     def _hand_over(self, item: Item, found: Found, outcome: AsyncResult[Quotes]) -> None:
+        if outcome.ready():  # handed over before the rest of its part
+            return
         quotes = found.get(item)
         if isinstance(quotes, Quotes):
+            if any(quote.ts is None for quote in quotes.quotes):
+                # No answer is stamped anew when it is handed out again.
+                stamp = Micros(now())
+                stamped = (q if q.ts is not None else replace(q, ts=stamp) for q in quotes.quotes)
+                quotes = replace(quotes, quotes=tuple(stamped))
             self._kept[item] = (self._monotonic(), quotes)
             outcome.set(quotes)
         else:
             outcome.set_exception(quotes or ItemError(f"{self.source.name} does not know {item}"))
 
-    def _ask(self, items: Sequence[Any]) -> Found:
-        """Ask, in halves where one unknown item spoils the answer for the others."""
+    def _ask(self, items: Sequence[Any], round_: _Round) -> Found:
+        """Ask, in halves where one unknown item spoils the answer for the others.
+
+        What a half brings is handed over at once: to find all unknown ones may take a slow source a minute.
+        """
         self.requests += 1
         try:
-            return self.source.ask(items)
+            found = self.source.ask(items)
+            self._known.update(item for item in items if isinstance(found.get(item), Quotes))
+            return found
         except UnknownItem as error:
-            if len(items) > 1:  # each half is asked on its own
-                middle = len(items) // 2
-                return {**self._ask(items[:middle]), **self._ask(items[middle:])}
+            if len(items) > 1:
+                # Those that were served before are one half: the fault is with the others.
+                halves = [
+                    [item for item in items if (item in self._known) is known] for known in (True, False)
+                ]
+                if not all(halves):
+                    middle = len(items) // 2
+                    halves = [list(items[:middle]), list(items[middle:])]
+                both: dict[Item, Quotes | ItemError] = {}
+                for half in halves:
+                    part = self._ask(half, round_)
+                    both.update(part)
+                    for item in half:
+                        self._hand_over(item, part, round_.waiting[item])
+                return both
             self._unknown[items[0]] = (self._monotonic() + _UNKNOWN, str(error))
             return {items[0]: ItemError(str(error))}
         except ItemError as error:  # what concerns all of them, such as an answer without its list
             return dict.fromkeys(items, error)
 
-    def _fail(self, error: SourceError) -> SourceError:
+    def _fail(self, error: SourceError, items: Sequence[Item]) -> SourceError:
         self._failures += 1
+        if self._is_theirs(error, items):
+            told = self._failed_at is not None
+            return SourceError(f"{self.source.name}: {self._reason(error)}", told=told)
         # Requests that were under way together fail together, which counts once.
         left = self._retry_at - self._monotonic()
         wait = left if left > 0 else self._backoff.fail()
-        if error.retry_in is not None:
+        if error.retry_in is not None and error.retry_in >= _LEAST:
             wait = error.retry_in
         self._retry_at = self._monotonic() + wait
-        reason = redact(str(error), (self.source.options.api_key,))  # some services repeat the key
+        reason = self._reason(error)
         self.error = f"{self.source.name}: {reason}"
         if self._failed_at is None:
             self._failed_at = self._monotonic()
-            self._tell("error", f"the source {self.source.name} fails: {reason}")
+            symbols = [self._symbols[item] for item in items if item in self._symbols]
+            text = f"the source {self.source.name} fails for {some(symbols)}: {reason}"
+            self._tell("error", text, {"symbols": symbols[:_TOLD], "error": reason})
         return SourceError(self.error, retry_in=wait, told=True)
+
+    def _is_theirs(self, error: SourceError, items: Sequence[Item]) -> bool:
+        """Tell whether a failure is that of these items alone: the source has served others since their last.
+
+        Such a failure has been told, and must neither silence the others nor be told again and again.
+        """
+        if self.source.batch > 1 or error.retry_in is not None:
+            return False
+        failed = [self._bad.get(item) for item in items]
+        self._bad.update(dict.fromkeys(items, self._monotonic()))
+        return all(at is not None and at < self._worked_at for at in failed)
+
+    def _reason(self, error: SourceError) -> str:
+        return redact(str(error), (self.source.options.api_key,))  # some services repeat the key
 
     def _succeed(self) -> None:
         self._backoff.succeed()
         self._retry_at, self.error = 0.0, ""
+        # An item that still fails is part of the outage, unless nobody asks for it any more.
+        oldest = self._monotonic() - _FORGOTTEN
+        self._bad = {item: at for item, at in self._bad.items() if at > oldest}
+        if self._bad:
+            return
         if self._failed_at is not None:
             lasted = self._monotonic() - self._failed_at
             self._failed_at = None
             self._tell("info", f"the source {self.source.name} works again, after {lasted:.0f} s")
 
-    def _tell(self, severity: Any, message: str) -> None:
+    def _tell(self, severity: Any, message: str, more: Mapping[str, Any] | None = None) -> None:
         kind: Any = "error" if severity == "error" else "system"
         name = self.source.name
-        self._report(Event(Micros(now()), f"source/{name}", kind, severity, message, {"source": name}))
+        payload = {"source": name, **(more or {})}
+        self._report(Event(Micros(now()), f"source/{name}", kind, severity, message, payload))
 
 
 def _expect_some(found: Found) -> None:

@@ -9,29 +9,31 @@ from __future__ import annotations
 
 import json
 import logging
-import math
 import re
+import ssl
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from email.utils import parsedate_to_datetime
 from http.client import BadStatusLine
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any
-from urllib.parse import urlencode, urljoin, urlsplit
+from urllib.parse import quote, urlencode, urljoin, urlsplit
 
+import certifi
 import gevent
 import requests
 from requests.adapters import HTTPAdapter
-from tenacity import RetryCallState, Retrying, wait_exponential_jitter
 from urllib3.exceptions import HTTPError as TransportError
 from urllib3.util import Retry
+from urllib3.util.ssl_ import create_urllib3_context
 
 from oculus import __version__
 from oculus.clock import now
 from oculus.collectors.base import CollectError, Context, Count
+from oculus.collectors.manners import LONGEST_SILENCE, REFUSALS, Host, Rate, retry_after, span_text
 from oculus.collectors.network import explain
+from oculus.cooperate import pause
 from oculus.model import Micros
 from oculus.threads import NativeThreads
 
@@ -42,12 +44,6 @@ MAX_BODY = 4 * 2**20  # bytes: the largest answer of the built-in sources, 250 c
 _CHUNK = 64 * 1024  # bytes of a body that are taken at once
 _REDIRECTS = 5  # that are followed at most
 _PASSED_ON = frozenset({301, 302, 303, 307, 308})
-
-# Silence after a refusal that does not say how long: doubles from the first to the last of these.
-_REFUSED_FIRST, _REFUSED_LAST = 60.0, 900.0  # seconds
-_LONGEST_SILENCE = 3 * 86_400.0  # seconds: the longest ban that a service is known to give (Binance)
-# 418 is what Binance answers to one that did not heed its 429.
-_REFUSALS = frozenset({418, 429})
 
 # Longest body that is parsed in the hub: 2 ms. The parser lets nobody else run.
 _HUB_JSON = 64 * 1024  # bytes
@@ -66,23 +62,6 @@ def check_proxy(url: str) -> None:
 
 class SourceError(CollectError):
     """A source did not give what it was asked for; it may be asked again."""
-
-
-@dataclass(frozen=True, slots=True)
-class Rate:
-    """At most `requests` in any `seconds`: `10/s`, `30/m`, `500/h`, `25/d`."""
-
-    requests: int
-    seconds: float
-
-    @classmethod
-    def parse(cls, text: str) -> Rate:
-        """Return the rate that `text` describes; raises ValueError."""
-        found = re.fullmatch(r"\s*(\d{1,9})\s*/\s*(\d{0,9})\s*(s|m|min|h|d)\s*", text)
-        if found is None or not int(found[1]) or found[2] == "0":
-            raise ValueError(f"{text!r} is not a rate (such as 10/s, 30/m or 25/d)")
-        unit = {"s": 1.0, "m": 60.0, "min": 60.0, "h": 3_600.0, "d": 86_400.0}[found[3]]
-        return cls(int(found[1]), unit * int(found[2] or 1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,78 +135,30 @@ class Answer:
     @property
     def snippet(self) -> str:
         """The beginning of the body, fit for a message."""
-        start = self.body[:2_000].decode("utf-8-sig", "replace")
-        text = re.sub(r"<[^>]*>|\s+", " ", start)
-        text = redact(" ".join(text.split()), self.secrets)
-        return (text[:_SNIPPET] + "…" if len(text) > _SNIPPET else text) or "(empty)"
+        return snippet(self.body, self.secrets)
+
+
+def snippet(body: bytes, secrets: Sequence[str] = ()) -> str:
+    """Return the beginning of a body, fit for a message."""
+    text = re.sub(r"<[^>]*>|\s+", " ", body[:2_000].decode("utf-8-sig", "replace"))
+    text = redact(" ".join(text.split()), secrets)
+    return (text[:_SNIPPET] + "…" if len(text) > _SNIPPET else text) or "(empty)"
+
+
+def some(names: Sequence[str]) -> str:
+    """Return the first of many names, and how many more there are."""
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return ", ".join(names[:3]) + more
 
 
 def redact(text: str, secrets: Sequence[str]) -> str:
-    """Return a text without the given secrets."""
+    """Return a text without the given secrets, whether they stand there as they are, quoted or in a URL."""
     for secret in secrets:
-        if secret:
-            text = text.replace(secret, "***")
+        bare = secret.strip()
+        forms = {secret, repr(secret)[1:-1], quote(secret, ""), quote(secret, ",+:"), bare} if bare else ()
+        for form in sorted(forms, key=len, reverse=True):
+            text = text.replace(form, "***")
     return text
-
-
-class Backoff:
-    """Pauses that double with each failure, with jitter so that many do not come back at once."""
-
-    def __init__(self, first: float, last: float) -> None:
-        """Take the first and the longest pause in seconds."""
-        self._wait = wait_exponential_jitter(multiplier=first, max=last, jitter=first / 2)
-        self.failures = 0
-
-    def fail(self) -> float:
-        """Count a failure; return the seconds to wait."""
-        self.failures += 1
-        state = RetryCallState(Retrying(), None, (), {})
-        state.attempt_number = min(self.failures, 60)
-        return self._wait(state)
-
-    def succeed(self) -> None:
-        """Begin anew at the next failure."""
-        self.failures = 0
-
-
-class Bucket:
-    """A token bucket for each of several rates; all of them must have a token."""
-
-    def __init__(self, monotonic: Callable[[], float]) -> None:
-        self._monotonic = monotonic
-        self._tokens: dict[Rate, float] = {}
-        self._at = monotonic()
-
-    def take(self, rates: Sequence[Rate]) -> float:
-        """Take a token and return 0, or return the seconds until there is one.
-
-        Rates that were never named before are obeyed from now on, whoever names them.
-        """
-        present = self._monotonic()
-        passed, self._at = present - self._at, present
-        for rate in rates:
-            self._tokens.setdefault(rate, float(rate.requests))
-        wait = 0.0
-        for rate, tokens in self._tokens.items():
-            grown = min(float(rate.requests), tokens + passed * rate.requests / rate.seconds)
-            self._tokens[rate] = grown
-            if grown < 1.0 - 1e-9:
-                wait = max(wait, (1.0 - grown) * rate.seconds / rate.requests)
-        if not wait:
-            self._tokens = {rate: tokens - 1.0 for rate, tokens in self._tokens.items()}
-        return wait
-
-
-class Host:
-    """What is known of a host: its bucket, and until when it wants no requests."""
-
-    def __init__(self, monotonic: Callable[[], float]) -> None:
-        self.bucket = Bucket(monotonic)
-        self.silent_until = 0.0  # monotonic
-        self.why = ""
-        self.backoff = Backoff(_REFUSED_FIRST, _REFUSED_LAST)
-        self.requests = 0
-        self.refusals = 0
 
 
 class Fetcher:
@@ -256,7 +187,7 @@ class Fetcher:
             respect_retry_after_header=False,
         )  # fmt: skip
         for scheme in ("http://", "https://"):
-            self._session.mount(scheme, HTTPAdapter(32, 8, again))
+            self._session.mount(scheme, _Adapter(32, 8, again))
 
     @classmethod
     def of(cls, context: Context) -> Fetcher:
@@ -331,14 +262,16 @@ class Fetcher:
             if not wait:
                 return
             if waited + wait > request.timeout:
-                raise SourceError(f"the limit of {request.host} is used up for {_span(wait)}", retry_in=wait)
+                raise SourceError(
+                    f"the limit of {request.host} is used up for {span_text(wait)}", retry_in=wait
+                )
             self._sleep(wait)
             waited += wait
 
     def _heed(self, host: Host, answer: Answer) -> None:
         """Keep silent for as long as the host wants; raises SourceError for a refusal."""
-        after = _retry_after(answer)
-        if answer.status not in _REFUSALS and not (answer.status == 503 and after is not None):
+        after = retry_after(answer.status, answer.headers)
+        if answer.status not in REFUSALS and not (answer.status == 503 and after is not None):
             if 200 <= answer.status < 300:
                 host.backoff.succeed()
             return
@@ -351,9 +284,9 @@ class Fetcher:
 
     def silence(self, host: Host, seconds: float, why: str) -> None:
         """Ask a host nothing for some seconds; always raises the SourceError that says so."""
-        seconds = min(max(seconds, 0.0), _LONGEST_SILENCE)
+        seconds = min(max(seconds, 0.0), LONGEST_SILENCE)
         host.silent_until = max(host.silent_until, self._monotonic() + seconds)
-        host.why = f"{why} (asked again after {_span(seconds)})"
+        host.why = f"{why} (asked again after {span_text(seconds)})"
         raise SourceError(host.why, retry_in=seconds)
 
     def refuse(self, request: Request, seconds: float, why: str) -> None:
@@ -377,6 +310,8 @@ class Fetcher:
             if request.proxy
             else requests.utils.get_environ_proxies(url)
         )
+        if url.startswith("https"):
+            tls_context(request.verify)
         for _ in range(_REDIRECTS + 1):
             response = self._session.request(
                 method, url, headers=headers, data=body, timeout=request.timeout, stream=True,
@@ -405,6 +340,49 @@ class Fetcher:
                 self._validated.popitem(last=False)
 
 
+class _Adapter(HTTPAdapter):
+    """Connects with the TLS contexts that are made already."""
+
+    def build_connection_pool_key_attributes(self, request: Any, verify: Any, cert: Any = None) -> Any:
+        """Name the context instead of the file of authorities."""
+        host, tls = super().build_connection_pool_key_attributes(request, verify, cert)
+        if host["scheme"] == "https":
+            return host, {"cert_reqs": tls["cert_reqs"], "ssl_context": tls_context(verify)}
+        return host, tls
+
+    def cert_verify(self, conn: Any, url: str, verify: Any, cert: Any) -> None:
+        """Leave the connection as it is: its context has the authorities."""
+
+
+_tls_contexts: dict[bool | str, ssl.SSLContext] = {}
+
+
+def tls_context(verify: bool | str) -> ssl.SSLContext:
+    """Return the one TLS context for the usual authorities, those of a file, or none; raises OSError.
+
+    To read the authorities takes 40 ms, so that is done once, and beside the hub.
+    """
+    if verify not in _tls_contexts:
+        threads = NativeThreads(1)
+        try:
+            _tls_contexts[verify] = threads.run(_make_tls_context, verify)
+        finally:
+            threads.close()
+    return _tls_contexts[verify]
+
+
+def _make_tls_context(verify: bool | str) -> ssl.SSLContext:
+    context = create_urllib3_context()
+    if verify is False:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    else:
+        context.load_verify_locations(certifi.where() if verify is True else verify)
+        context.verify_mode = ssl.CERT_REQUIRED
+        context.check_hostname = True
+    return context
+
+
 def _read(response: requests.Response, most: int) -> bytes:
     """Return a body; raises SourceError for one of more than `most` bytes, counted as unpacked."""
     pieces = []
@@ -418,7 +396,7 @@ def _read(response: requests.Response, most: int) -> bytes:
             if size > most:
                 break
             pieces.append(piece)
-            gevent.idle()  # a socket that always has data would let no other greenlet run
+            pause()  # a socket that always has data would let no other greenlet run
     if size > most:
         raise SourceError(f"a body of more than {most / 1e6:.3g} MB")
     return b"".join(pieces)
@@ -435,27 +413,6 @@ def _followed(url: str, location: str) -> str:
     return target
 
 
-def _retry_after(answer: Answer) -> float | None:
-    """Return the seconds for which a host wants silence, as its headers tell.
-
-    Retry-After is seconds or a date (RFC 9110 §10.2.3); Coin Metrics and Glassnode name the seconds until
-    their window begins anew.
-    """
-    text = answer.headers.get("retry-after", "").strip()
-    if re.fullmatch(r"\d{1,9}(\.\d{1,6})?", text):
-        return float(text)
-    if text:
-        try:
-            return max(0.0, parsedate_to_datetime(text).timestamp() - time.time())
-        except (ValueError, OverflowError):
-            pass
-    if answer.status in _REFUSALS:
-        for name in ("x-ratelimit-reset", "x-rate-limit-reset"):
-            if re.fullmatch(r"\d{1,5}(\.\d{1,6})?", answer.headers.get(name, "")):
-                return float(answer.headers[name])
-    return None
-
-
 def _no_constant(name: str) -> float:
     raise ValueError(f"{name} is no number")
 
@@ -469,8 +426,11 @@ def _same(pairs: dict[str, Any]) -> dict[str, Any]:
 
 
 def _loads_politely(body: bytes) -> Any:
-    # A hook in Python makes the parser pass the interpreter on between two objects.
-    return json.loads(body.decode("utf-8-sig"), parse_constant=_no_constant, object_hook=_same)
+    # Hooks in Python make the parser pass the interpreter on between two objects or numbers.
+    return json.loads(
+        body.decode("utf-8-sig"), parse_constant=_no_constant, object_hook=_same,
+        parse_float=lambda text: float(text), parse_int=lambda text: int(text),  # noqa: PLW0108
+    )  # fmt: skip
 
 
 def _reason(error: BaseException) -> str:
@@ -493,10 +453,3 @@ def _reason(error: BaseException) -> str:
         return f"what came is not HTTP: {str(innermost).strip()[:_SNIPPET]!r}"
     text = " ".join(str(innermost).partition(" (caused by")[0].split())
     return f"{text[:200] or type(innermost).__name__}"
-
-
-def _span(seconds: float) -> str:
-    for size, name in ((86_400, "d"), (3_600, "h"), (60, "min")):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.3g} {name}"
-    return f"{math.ceil(seconds)} s"

@@ -11,11 +11,14 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from oculus.collectors.base import CollectError, Collector, Context
+from oculus.collectors.candles import Live
 from oculus.collectors.feed import Feed
-from oculus.collectors.fetch import Rate, check_proxy, redact
+from oculus.collectors.fetch import check_proxy, redact
+from oculus.collectors.manners import Rate
 from oculus.collectors.sources import KEYED, SOURCES, STREAMS, source_class
 from oculus.collectors.sources.base import Item, ItemError, Options, Quote, Quotes, SourceError
-from oculus.collectors.stream import Live, Streams, Wire
+from oculus.collectors.stream import Streams
+from oculus.collectors.wire import Wire
 from oculus.config.decode import Seconds, between, did_you_mean, setting
 from oculus.config.settings import LONGEST, SHORTEST, CollectorSettings, CollectorSpec, check_symbol
 from oculus.model import NO_TAGS, Sample, Tags
@@ -111,9 +114,11 @@ class QuoteCollector(Collector):
             for name in names
         }
         self._source = settings.source
-        self._tags: dict[str, Tags] = {}  # by part of the symbol
-        self._live: dict[str, Live] = {}  # likewise, what the stream brings
-        self._last: dict[str, Sample] = {}  # likewise, the last candle
+        for feed in self._feeds.values():
+            feed.users += 1
+        self._tags: dict[tuple[str, str], Tags] = {}  # by source and part of the symbol
+        self._live: dict[str, Live] = {}  # by part, what the stream brings
+        self._last: dict[str, Sample] = {}  # likewise, the last candle or quote
         self.aligned = settings.stream
         if settings.stream:
             make = source_class(settings.wanted, settings.source).wire
@@ -151,7 +156,9 @@ class QuoteCollector(Collector):
             yield from self._collect_quotes()
 
     def close(self) -> None:
-        """Leave the stream."""
+        """Leave the stream and the feeds."""
+        for feed in self._feeds.values():
+            feed.users -= 1
         if self._live:
             self._streams.unwatch(*self._live.values())
             self._live.clear()
@@ -166,14 +173,17 @@ class QuoteCollector(Collector):
         for quote in quotes.quotes:
             extra = quote.part.rpartition(".")[2]
             if extra not in EXTRAS or extra in self.quote_settings.extras:
-                yield Sample(self.symbol_of(quote.part), quote.value, quote.ts, self._tags_of(name, quote))
+                sample = Sample(self.symbol_of(quote.part), quote.value, quote.ts, self._tags_of(name, quote))
+                if quote.part in self._live:
+                    self._last[quote.part] = sample
+                yield sample
 
     def _ask(self) -> tuple[str, Quotes]:
         """Return the first source's name and answer that there is; raises CollectError when there is none."""
         errors: list[CollectError] = []
         for name, feed in self._feeds.items():
             try:
-                return name, feed.get(self.item())
+                return name, feed.get(self.item(), self._stem)
             except (SourceError, ItemError) as error:
                 errors.append(error)
         raise self._failure(errors)
@@ -199,9 +209,9 @@ class QuoteCollector(Collector):
             told["unit"] = quote.unit or _EXTRA_UNITS[extra]
         if source != self.quote_settings.source:
             told["source"] = source
-        known = self._tags.get(quote.part)
+        known = self._tags.get((source, quote.part))
         if known is None or known != told:
-            known = self._tags[quote.part] = Tags(told)
+            known = self._tags[source, quote.part] = Tags(told)
         return known
 
     def symbol_of(self, part: str) -> str:
@@ -211,24 +221,30 @@ class QuoteCollector(Collector):
     # -- stream ---------------------------------------------------------------------------------------
 
     def _collect_stream(self) -> Iterator[Sample]:
-        """Yield the candles since the last run; ask for quotes where the stream does not bring all."""
+        """Yield the candles since the last run; ask for quotes where the stream does not bring all.
+
+        That is so at the first run too: nobody wants to wait for the end of an interval for the first value.
+        """
+        first = not self._live
         self._watch(self._wire.keys(self.item()))
-        whole = bool(self._live)
+        whole = not first
         for part, live in self._live.items():
             yield from self._candles(part, live)
             whole = whole and self._streams.alive(live) and not live.missed
             live.missed = False
         if not whole:
             yield from self._collect_quotes()
+        # The next interval ends when the exchange's clock says so, which need not be when ours does.
+        self.rest = min((self._streams.left(live) for live in self._live.values()), default=self.rest)
 
     def _candles(self, part: str, live: Live) -> Iterator[Sample]:
-        symbol, tags = self.symbol_of(part), self._tags.get(part, NO_TAGS)
+        symbol, tags = self.symbol_of(part), self._tags.get((self._source, part), NO_TAGS)
         for bucket in self._streams.take(live):
             self._last[part] = Sample(symbol, bucket.close, bucket.ts, tags, bucket.candle)
             yield self._last[part]
             for extra in self.quote_settings.extras:
-                if extra in live.figures:
-                    quote = Quote(live.figures[extra], bucket.ts, f"{part}.{extra}" if part else extra)
+                if extra in bucket.figures:
+                    quote = Quote(bucket.figures[extra], bucket.ts, f"{part}.{extra}" if part else extra)
                     yield Sample(
                         self.symbol_of(quote.part), quote.value, quote.ts, self._tags_of(self._source, quote)
                     )

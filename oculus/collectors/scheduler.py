@@ -37,6 +37,13 @@ MAX_SAMPLES = 100_000
 # An aligned collector runs this long after the interval has ended, for what is still on its way.
 GRACE = 0.25  # seconds
 
+# A failure may ask for its next run no sooner than this, unless the interval is shorter.
+_LEAST_RETRY = 1.0  # seconds
+
+# A quote that was stamped further ahead than this came from a clock that was wrong, or set back since: the
+# next ones need not be newer.
+_AHEAD = 1 * SECOND
+
 # Tags that samples of a collector carry besides its own are merged once, for as many kinds of them.
 _MERGED = 1_000
 
@@ -64,6 +71,7 @@ class Job:
     last_seconds: float = 0.0
     lateness: float = 0.0  # seconds from the due time to the start of the last run
     rest: float | None = None  # seconds to the next run, where it is not the interval that tells
+    pace: float = 0.0  # seconds that the last run that went well asked to rest
     told: bool = False  # whether its failure was reported as its own
     merged: dict[Tags, Tags] = field(default_factory=dict)
 
@@ -74,8 +82,8 @@ class Job:
 
     @property
     def every(self) -> float:
-        """Seconds from the last run to the next, at most."""
-        return max(self.collector.spec.settings.interval, self.rest or 0.0)
+        """Seconds from one run that goes well to the next, at most: a failure makes no value fresher."""
+        return max(self.collector.spec.settings.interval, self.pace)
 
 
 def phase(name: str) -> float:
@@ -188,12 +196,18 @@ class Scheduler:
                         raise RunFailed(f"more than {MAX_SAMPLES} samples in one run")
                     self._take(_stamped(sample, ts, job), job, samples)
                 job.rest, collector.rest = collector.rest, None
+                job.pace = job.rest or 0.0
             except gevent.Timeout as fired:
                 error = f"not done after {limit:g} s" if fired is timer else f"timed out: {fired}"
             except CollectError as failure:
                 error, job.rest, told = str(failure), failure.retry_in, failure.told
+                if job.rest is not None:
+                    job.rest = max(job.rest, min(_LEAST_RETRY, settings.interval))
             except Exception as failure:
                 error = f"{type(failure).__name__}: {failure}"
+            except gevent.GreenletExit:  # ended by a reload or the stop of the program
+                self._put(samples)
+                raise
         job.runs += 1
         job.last_seconds = self._monotonic() - started
         self._put(samples)
@@ -209,7 +223,7 @@ class Scheduler:
                 self._quotes[symbol] = self._last(symbol)
             known = self._quotes[symbol]
             self.confirmed[symbol] = self._monotonic()
-            if known is not None and (quote[0] < known[0] or quote == known):
+            if known is not None and (quote == known or quote[0] < known[0] <= now() + _AHEAD):
                 return
             self._quotes[symbol] = quote
         samples.append(sample)

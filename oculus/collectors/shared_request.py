@@ -11,7 +11,8 @@ from gevent.event import AsyncResult
 
 from oculus.collectors.base import CollectError
 from oculus.collectors.extract import Body
-from oculus.collectors.fetch import Backoff, Fetcher, Request, SourceError
+from oculus.collectors.fetch import Fetcher, Request, SourceError, some
+from oculus.collectors.manners import Backoff
 
 # Who asks within this time after an answer gets the same: collectors of a group run within milliseconds.
 _SHARED = 1.0  # seconds, and half an interval at most
@@ -72,6 +73,4 @@ class SharedRequest:
         self._round = None
 
     def _told(self, error: SourceError) -> str:
-        symbols = list(self.users.values())
-        more = f" and {len(symbols) - 3} more" if len(symbols) > 3 else ""
-        return f"{self.request.host}, for {', '.join(symbols[:3])}{more}: {error}"
+        return f"{self.request.host}, for {some(list(self.users.values()))}: {error}"

@@ -7,13 +7,11 @@ exchange's own time, of which open, high, low and close remain; the collector ta
 from __future__ import annotations
 
 import time
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, ClassVar
-from urllib.parse import urlsplit
+from collections.abc import Callable, Iterator
+from itertools import count
+from typing import Any
+from urllib.parse import unquote, urlsplit
 
-import certifi
 import gevent
 import websocket
 from gevent.event import Event as Signal
@@ -21,153 +19,33 @@ from loguru import logger
 
 from oculus.clock import SECOND, now
 from oculus.collectors.base import Context, Count
-from oculus.collectors.fetch import USER_AGENT, Backoff
+from oculus.collectors.candles import Bucket, Live
+from oculus.collectors.fetch import USER_AGENT, snippet, tls_context
+from oculus.collectors.manners import LONGEST_SILENCE, REFUSALS, Backoff, retry_after
+from oculus.collectors.wire import Missed, StreamError, Tick, Wire
 from oculus.cooperate import SLICE, pause
-from oculus.model import Candle, Event, Micros
+from oculus.model import Event, Micros
 
 _CONNECT = 10.0  # seconds for connection and handshake
 _LOOK = 1.0  # seconds between two looks at what is due: pings, silence, new subscriptions
 _MAX_FRAME = 4 * 2**20  # bytes: the first dump of some hundred order books has 1 MB
+_MAX_PIECES = 1_000  # frames that one message may come in
 
 # Pauses between tries to connect: about the first, doubling to the last (300 tries in 5 minutes is what the
 # strictest of the exchanges allows).
 _FIRST, _LAST = 1.0, 60.0  # seconds
+
+# The pause after a refusal that names no time.
+_REFUSED = 60.0  # seconds
+
+# A collector takes an interval this long after its end, for what is still on its way.
+_GRACE = 0.25  # seconds
 
 # Frames in a row that are not understood until the connection is given up.
 _GARBAGE = 20
 
 # A subscription that has brought nothing counts as served for this long.
 _PATIENCE = 10.0  # seconds
-
-# Complete buckets that a collector has not taken; it takes them at every interval.
-_KEPT = 120
-
-
-class StreamError(Exception):
-    """A connection is of no use any more; the text says why."""
-
-
-@dataclass(slots=True)
-class Tick:
-    """A price as it came. `figures` are what came along: bid, ask …"""
-
-    key: str
-    price: float
-    ts: Micros | None = None
-    figures: dict[str, float] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Refused:
-    """The source does not serve a key."""
-
-    key: str
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Missed:
-    """Prices of a key were lost on the way."""
-
-    key: str
-
-
-Message = Tick | Refused | Missed
-
-
-class Wire:
-    """What a source speaks over its WebSocket; one instance for each connection."""
-
-    name: ClassVar[str] = ""
-    url: ClassVar[str] = ""
-    capacity: ClassVar[int] = 200  # keys of one connection
-    silence: ClassVar[float] = 30.0  # seconds without any frame after which a connection is dead
-    ping: ClassVar[tuple[str, float] | None] = None  # a text to send, and every how many seconds
-
-    @classmethod
-    def keys(cls, item: Any) -> Mapping[str, str]:
-        """Return the keys of an item, by part of the symbol; none where the source's answer tells them."""
-        return {}
-
-    def subscribe(self, keys: Sequence[str]) -> Iterable[str]:
-        """Return the frames that ask for keys."""
-        raise NotImplementedError
-
-    def unsubscribe(self, keys: Sequence[str]) -> Iterable[str]:
-        """Return the frames that end that."""
-        raise NotImplementedError
-
-    def read(self, text: str) -> Iterable[Message]:
-        """Return what a frame says; nothing for what need not be known.
-
-        Raises StreamError when the connection is to be given up, and any other error for garbage.
-        """
-        raise NotImplementedError
-
-
-class Bucket:
-    """The prices of one interval."""
-
-    __slots__ = ("close", "count", "high", "low", "open", "start", "ts")
-
-    def __init__(self, start: int, price: float, ts: Micros) -> None:
-        self.start = start
-        self.open = self.high = self.low = self.close = price
-        self.ts = ts
-        self.count = 1
-
-    def add(self, price: float, ts: Micros) -> None:
-        """Take a price in."""
-        if price > self.high:
-            self.high = price
-        elif price < self.low:
-            self.low = price
-        if ts >= self.ts:
-            self.close, self.ts = price, ts
-        self.count += 1
-
-    @property
-    def candle(self) -> Candle | None:
-        """Open, high and low; None where the close says it all."""
-        if self.open == self.high == self.low == self.close:
-            return None
-        return Candle(self.open, self.high, self.low)
-
-
-class Live:
-    """What a stream brings for one key, in buckets of `interval` microseconds."""
-
-    def __init__(self, key: str, interval: int, monotonic: Callable[[], float]) -> None:
-        self.key = key
-        self.interval = interval
-        self.figures: dict[str, float] = {}
-        self.last: tuple[float, Micros] | None = None  # price and time of the last tick
-        self.missed = False
-        self.refused = ""
-        self.since = monotonic()  # of the subscription, or of the last tick
-        self.ticked = False  # on this connection
-        self._buckets: deque[Bucket] = deque(maxlen=_KEPT)
-
-    def add(self, tick: Tick, ts: Micros) -> None:
-        """Take a tick in."""
-        start = ts // self.interval * self.interval
-        buckets = self._buckets
-        if not buckets or start > buckets[-1].start:
-            buckets.append(Bucket(start, tick.price, ts))
-        else:
-            # Ticks that overtook each other; one of a bucket that was taken already counts for the next.
-            next((found for found in buckets if found.start >= start), buckets[-1]).add(tick.price, ts)
-        if self.last is None or ts >= self.last[1]:
-            self.last = (tick.price, ts)
-            self.figures = tick.figures or self.figures
-        self.ticked = True
-
-    def take(self, until: Micros) -> list[Bucket]:
-        """Return and forget the buckets that end at `until` (the exchange's time) or before."""
-        taken = []
-        while self._buckets and self._buckets[0].start + self.interval <= until:
-            taken.append(self._buckets.popleft())
-        return taken
 
 
 class Connection:
@@ -193,6 +71,7 @@ class Connection:
         self._told = False
         self.connected = False
         self._last_frame = 0.0  # monotonic
+        self._torn = False  # whether keys went under with one that was refused
         # The exchange's time less the monotonic one, of the tick that took least time to come, in µs.
         self._offset: float | None = None
         self.messages = self.connects = self.gaps = 0
@@ -234,14 +113,14 @@ class Connection:
                 self._changed.wait()
             try:
                 self._session()
-                reason = "nobody needs it"
+                pause_for = 0.0
             except (websocket.WebSocketException, OSError, StreamError, ValueError) as error:
-                reason = str(error).strip() or type(error).__name__
-                self._fail(reason)
+                self._fail(" ".join(str(error).split())[:200] or type(error).__name__)
+                pause_for = error.retry_in if isinstance(error, StreamError) else 0.0
             finally:
                 self.connected = False
             if self.lives:
-                gevent.sleep(self._backoff.fail())
+                gevent.sleep(max(pause_for, self._backoff.fail()))
 
     # -- one session ----------------------------------------------------------------------------------
 
@@ -252,6 +131,7 @@ class Connection:
             self.connects += 1
             self.connected = True
             self._offset = None
+            self._torn = False
             self._last_frame = self._monotonic()
             subscribed: set[str] = set()
             next_look = next_ping = 0.0
@@ -259,6 +139,9 @@ class Connection:
             busy_since = time.perf_counter()
             while True:
                 present = self._monotonic()
+                if self._torn:
+                    self._torn, next_look = False, present
+                    subscribed = {key for key in subscribed if not self._went_under(key)}
                 if present >= next_look or self._changed.is_set():
                     self._changed.clear()
                     subscribed = self._subscribe(wire, sock, subscribed)
@@ -294,17 +177,28 @@ class Connection:
 
     def _connect(self) -> websocket.WebSocket:
         proxy = urlsplit(self._proxy)
-        options = {"http_proxy_host": proxy.hostname, "http_proxy_port": proxy.port, "proxy_type": "http"}
-        sock = websocket.WebSocket(
-            sslopt={"ca_certs": certifi.where()}, skip_utf8_validation=True, enable_multithread=False
-        )
+        options: dict[str, Any] = {
+            "http_proxy_host": proxy.hostname, "http_proxy_port": proxy.port or 80, "proxy_type": "http",
+        }  # fmt: skip
+        if proxy.username:
+            options["http_proxy_auth"] = (unquote(proxy.username), unquote(proxy.password or ""))
+        sslopt = {"context": tls_context(True)} if self._url.startswith("wss:") else {}
+        sock = websocket.WebSocket(sslopt=sslopt, skip_utf8_validation=True, enable_multithread=False)
         sock.frame_buffer = _Frames(sock._recv, skip_utf8_validation=True)
+        sock.cont_frame = _Pieces(False, True)
         with gevent.Timeout(_CONNECT, StreamError(f"no connection within {_CONNECT:g} s")):
             sock.settimeout(_CONNECT)
-            sock.connect(  # type: ignore[no-untyped-call]
-                self._url, header={"User-Agent": USER_AGENT}, suppress_origin=True,
-                **(options if self._proxy else {}),
-            )  # fmt: skip
+            try:
+                sock.connect(  # type: ignore[no-untyped-call]
+                    self._url, header={"User-Agent": USER_AGENT}, suppress_origin=True, redirect_limit=0,
+                    **(options if self._proxy else {}),
+                )  # fmt: skip
+            except websocket.WebSocketBadStatusException as error:
+                raise _refusal(error) from None
+            except websocket.WebSocketException as error:
+                if sock.handshake_response is not None:
+                    raise StreamError("redirected to another address, which is not followed") from error
+                raise
         sock.settimeout(_LOOK)
         return sock
 
@@ -322,6 +216,10 @@ class Connection:
                 sock.send(frame)
         return wanted
 
+    def _went_under(self, key: str) -> bool:
+        """Whether a key's subscription may have been refused along with another one."""
+        return not any(live.ticked or live.refused for live in self.lives.get(key, ()))
+
     def _take(self, wire: Wire, data: bytes) -> bool:
         """Take a frame in; return whether it was understood."""
         self.messages += 1
@@ -335,6 +233,7 @@ class Connection:
                         live.missed = True
                 else:
                     for live in self.lives.get(message.key, ()):
+                        self._torn = self._torn or (wire.strict and not live.refused)
                         live.refused = message.reason
         except StreamError:
             raise
@@ -439,6 +338,12 @@ class Streams:
         connection = self._of(live)
         return [] if connection is None else live.take(connection.exchange_time())
 
+    def left(self, live: Live) -> float:
+        """Return the seconds until the present interval is over by the exchange's clock, and taken."""
+        connection = self._of(live)
+        present = now() if connection is None else connection.exchange_time()
+        return (live.interval - (present - int(_GRACE * SECOND)) % live.interval) / SECOND
+
     def _of(self, live: Live) -> Connection | None:
         return next((found for found in self.connections if live in found.lives.get(live.key, ())), None)
 
@@ -448,11 +353,36 @@ class Streams:
                 return found
         made = Connection(self._make, self._url, self._proxy, self._context.report)
         self.connections.append(made)
-        place = len(self.connections)
-        name = f"stream {self._make.name} {urlsplit(self._url).netloc} {place}"
+        stem = f"stream {self._make.name} {urlsplit(self._url).netloc.rpartition('@')[2]}"
+        # Others may lead to the same host, through a proxy or at another path.
+        name = f"{stem} {next(self._context.shared((Streams, stem), lambda: count(1)))}"
         if self._context.spawn is not None:
             self._context.spawn(name, made.run)
         return made
+
+
+def _refusal(error: websocket.WebSocketBadStatusException) -> StreamError:
+    """Return what an answer that is no WebSocket means: in few words, and when to come back."""
+    headers = {str(name).lower(): str(value) for name, value in (error.resp_headers or {}).items()}
+    after = retry_after(error.status_code, headers)
+    if after is None and error.status_code in REFUSALS:
+        after = _REFUSED
+    told = f"status {error.status_code}: {snippet(error.resp_body or b'')}"
+    return StreamError(told, min(after or 0.0, LONGEST_SILENCE))
+
+
+class _Pieces(websocket.continuous_frame):
+    """The library's gathering of a message that comes in pieces, with a bound."""
+
+    def __init__(self, fire: bool, skip: bool) -> None:
+        super().__init__(fire, skip)
+        self._count = 0
+
+    def add(self, frame: websocket.ABNF) -> None:
+        super().add(frame)
+        self._count = 0 if frame.fin else self._count + 1
+        if self._count > _MAX_PIECES or len((self.cont_data or (0, b""))[1]) > _MAX_FRAME:
+            raise StreamError("a message that does not end")
 
 
 class _Frames(websocket.frame_buffer):

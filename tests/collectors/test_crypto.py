@@ -190,7 +190,7 @@ def test_a_fallback_answers_while_a_source_fails(bench: Bench) -> None:
     assert sample.tags == {}
     told = [event.message for event in bench.events]
     assert len(told) == 2
-    assert told[0].startswith("the source coingecko fails: status 500")
+    assert told[0].startswith("the source coingecko fails for crypto.price.btc_usd: status 500")
     assert told[1].startswith("the source coingecko works again, after ")
 
 

@@ -309,7 +309,7 @@ def test_a_failure_is_told_once_and_so_is_the_recovery(rig: Callable[..., Rig]) 
     made.values("a")
     failed, works = made.events
     assert (failed.severity, failed.type, failed.source) == ("error", "error", "source/prices")
-    assert failed.message == "the source prices fails: status 500: no luck with the key ***"
+    assert failed.message == "the source prices fails for a, b, c: status 500: no luck with the key ***"
     assert (works.severity, works.type) == ("info", "system")
     assert works.message == "the source prices works again, after 900 s"
 

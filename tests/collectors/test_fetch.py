@@ -19,7 +19,8 @@ from gevent import socket
 
 from oculus import __version__
 from oculus.collectors.base import Context
-from oculus.collectors.fetch import Backoff, Bucket, Fetcher, Rate, Request, SourceError, redact
+from oculus.collectors.fetch import Fetcher, Request, SourceError, redact
+from oculus.collectors.manners import Backoff, Bucket, Rate
 from tests.support.certificates import server_context
 from tests.support.clocks import Clock
 from tests.support.proxy import Proxy

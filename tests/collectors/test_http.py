@@ -20,11 +20,10 @@ from oculus.collectors.http import (
     ExpectSettings,
     HttpProbe,
     StatusSet,
-    TlsSettings,
     check_url,
-    not_after,
 )
 from oculus.collectors.network import ProbeError
+from oculus.collectors.tls import TlsSettings, not_after
 from oculus.model import Sample
 from oculus.supervise import Watchdog
 from tests.support import probes

@@ -27,7 +27,7 @@ from oculus.collectors.sources.odds import (
     shortened,
 )
 from oculus.collectors.sources.polymarket_wire import PolymarketWire
-from oculus.collectors.stream import Refused, Tick
+from oculus.collectors.wire import Refused, Tick
 from oculus.config import loads
 from oculus.config.decode import Seconds
 from oculus.config.settings import CollectorSpec

@@ -589,3 +589,81 @@ def test_a_candle_passes_through(bench: Bench) -> None:
     """What a sample tells of its interval is stored with it."""
     bench.run(lambda: [Sample("custom.x", 2.0, candle=Candle(1.0, 3.0, 0.5))])
     assert bench.samples[0].candle == Candle(1.0, 3.0, 0.5)
+
+
+# -- quotes whose times lie -----------------------------------------------------------------------------
+
+
+def _quoted(bench: Bench, quotes: list[tuple[int, float]]) -> list[tuple[int | None, float]]:
+    """Return what is stored of quotes (seconds from now, value) that come one a run."""
+    began = now()
+    left = iter(quotes)
+
+    def collect() -> Iterable[Sample]:
+        try:
+            after, value = next(left)
+        except StopIteration:
+            gevent.sleep(60)
+            return []
+        return [Sample("crypto.price.btc_usd", value, Micros(began + after * SECOND))]
+
+    bench.scheduler.start(Quoted(collect, "c"))
+    wait_for(lambda: bench.scheduler.jobs[0].runs == len(quotes))
+    return [(sample.ts and round((sample.ts - began) / SECOND), sample.value) for sample in bench.samples]
+
+
+def test_quotes_of_a_clock_that_was_ahead_do_not_shut_out_the_true_ones(bench: Bench) -> None:
+    """A Pi that starts in another year stamps quotes with it; once its clock is right the next are taken."""
+    assert _quoted(bench, [(86_400, 1.0), (86_400, 1.0), (0, 2.0), (-5, 3.0), (0, 2.0)]) == [
+        (86_400, 1.0), (0, 2.0),
+    ]  # fmt: skip
+
+
+def test_a_failure_makes_no_value_fresher(bench: Bench) -> None:
+    """How old a value may be is told by the runs that go well, however long a source wants its peace."""
+    runs = itertools.count()
+    paces: list[float] = []
+
+    class Resting(Plugged):
+        def collect(self) -> Iterable[Sample]:
+            run = next(runs)
+            paces.append(bench.scheduler.jobs[0].every)
+            if run == 1:
+                self.rest = 900.0
+            elif run > 1:
+                gevent.sleep(60) if run > 4 else None
+                raise CollectError("refused", retry_in=3_600.0)
+            return []
+
+    bench.scheduler.start(Resting(list, "c"))
+    wait_for(lambda: len(paces) > 4)
+    assert paces[:5] == [1.0, 1.0, 900.0, 900.0, 900.0]
+
+
+def test_a_failure_asks_for_no_haste(bench: Bench) -> None:
+    """Who is told to come back at once comes back after a second."""
+    starts: list[float] = []
+
+    def collect() -> Iterable[Sample]:
+        starts.append(bench.clock())
+        if len(starts) > 4:
+            gevent.sleep(60)
+        raise CollectError("refused", retry_in=0.0)
+
+    bench.scheduler.start(Plugged(collect, "c", interval=60.0))
+    wait_for(lambda: len(starts) > 4)
+    assert [after - before for before, after in itertools.pairwise(starts)] == pytest.approx([1.0] * 4)
+
+
+def test_what_was_measured_before_an_end_is_kept(bench: Bench) -> None:
+    """A collector that a reload ends in the midst of a run has not taken a candle for nothing."""
+
+    def collect() -> Iterator[Sample]:
+        yield Sample("custom.x", 1.0)
+        gevent.sleep(60)
+
+    bench.scheduler.start(Plugged(collect, "c"))
+    wait_for(lambda: "custom.x" in bench.scheduler.origins)
+    bench.scheduler.stop("test/c")
+    assert [sample.value for sample in bench.samples] == [1.0]
+    assert bench.deaths == []

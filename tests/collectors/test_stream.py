@@ -2,26 +2,36 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import itertools
+import re
+import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import gevent
 import pytest
+import trustme
+from gevent import socket
 
 from oculus.clock import SECOND
 from oculus.collectors.base import Context
+from oculus.collectors.candles import Live
 from oculus.collectors.crypto import Crypto, CryptoSettings
 from oculus.collectors.sources.kraken import KrakenWire
-from oculus.collectors.stream import Connection, Live, Streams, Tick
+from oculus.collectors.stream import Connection, Streams
+from oculus.collectors.wire import Tick
 from oculus.config.decode import Seconds
 from oculus.config.settings import CollectorSpec
 from oculus.model import Candle, Event, Micros, Sample
 from oculus.supervise import Supervisor
-from tests.standins import SERVICES
+from tests.standins import SERVICES, faults
 from tests.standins.base import StandIn
 from tests.standins.faults import Fault
-from tests.support.servers import wait_for
+from tests.support.certificates import server_context
+from tests.support.proxy import Proxy
+from tests.support.servers import TcpServer, wait_for
 
 NAMES = ("coinbase", "binance", "kraken")
 T = 1_787_227_200 * SECOND  # a whole minute
@@ -190,7 +200,7 @@ def test_a_lost_stream_is_polled_for_and_opened_again(name: str, new_bench: Call
     wait_for(lambda: bench.collect() and bench.polls() > polls, 10)
     bench.service.fault = None
     wait_for(lambda: bench.service.connections, 10)
-    wait_for(lambda: bench.tick(120.0) and bench.alive(), 10)
+    wait_for(lambda: bench.tick(120.0) and bench.alive() and len(bench.events) > 1, 10)
     told = [event.message.partition(",")[0] for event in bench.events]
     assert told == [f"the stream of {name} is down", f"the stream of {name} is back"]
 
@@ -249,3 +259,188 @@ def test_collectors_of_one_source_share_a_connection(new_bench: Callable[..., Be
     other.close()
     gevent.sleep(0.2)
     assert bench.alive()
+
+
+# -- what breaks ----------------------------------------------------------------------------------------
+
+
+def test_a_late_tick_makes_no_second_row_of_an_interval() -> None:
+    """What comes after an interval was taken counts for the next, even if nothing else has come yet."""
+    made = live((10, 1.0), (11, 4.8))
+    assert taken(made, 5.2) == [(10, 11, 10, 11, 4.8)]
+    for price, second in ((15, 4.9), (12, 6.0)):
+        ts = Micros(T + int(second * SECOND))
+        made.add(Tick("k", price, ts), ts)
+    assert taken(made, 9.9) == []
+    assert taken(made, 10.0) == [(15, 15, 12, 12, 6.0)]
+
+
+def test_figures_belong_to_their_own_interval() -> None:
+    """Where several intervals are taken at once, each has the bid of its own last price."""
+    made = live()
+    for price, second, bid in ((10.0, 1.0, 9.0), (20.0, 6.0, 19.0), (21.0, 5.5, 1.0)):
+        ts = Micros(T + int(second * SECOND))
+        made.add(Tick("k", price, ts, {"bid": bid}), ts)
+    assert [bucket.figures for bucket in made.take(Micros(T + 60 * SECOND))] == [{"bid": 9.0}, {"bid": 19.0}]
+
+
+def test_one_unknown_product_does_not_end_the_others_stream(new_bench: Callable[..., Bench]) -> None:
+    """Coinbase refuses all that were asked for along with it: they are asked for once more without it."""
+    bench = new_bench("coinbase")
+    keys = ["NOSUCH-USD", "BTC-USD", "NOPE-USD", "ETH-USD"]
+    lives = [bench.streams.watch(key, 1.0) for key in keys]
+    wait_for(
+        lambda: [bench.streams.alive(live) and live.ticked for live in lives] == [False, True, False, True]
+    )
+    assert bench.service.connections == 1
+    assert [bool(live.refused) for live in lives] == [True, False, True, False]
+    bench.streams.unwatch(*lives)
+
+
+def test_a_stream_that_is_refused_is_left_alone_for_the_time_told(new_bench: Callable[..., Bench]) -> None:
+    """Retry-After holds for the handshake as well; the reason is told in few words."""
+    bench = new_bench("coinbase")
+    bench.service.fault = faults.rate_limited(30, only="ws")
+    bench.collect()
+    wait_for(lambda: bench.events)
+    gevent.sleep(2.5)
+    assert len(bench.service.requests) - bench.polls() == 1
+    assert bench.events[0].message == (
+        "the stream of coinbase is down, prices are polled meanwhile: status 429:"
+        ' {"message":"Public rate limit exceeded"}'
+    )
+
+
+def test_a_stream_follows_to_no_other_address(new_bench: Callable[..., Bench]) -> None:
+    """A redirect leads wherever its sender likes: it is told, and not followed."""
+    bench, other = new_bench("coinbase"), new_bench("coinbase")
+    bench.service.fault = faults.redirect(other.service.ws_url, only="ws")
+    bench.collect()
+    wait_for(lambda: bench.events)
+    assert "redirected to another address, which is not followed" in bench.events[0].message
+    assert not other.service.requests
+
+
+def test_two_ways_to_one_host_are_two_connections(new_bench: Callable[..., Bench]) -> None:
+    """One through a proxy and one without: neither is in the way of the other."""
+    bench = new_bench("kraken")
+    through = Proxy(bench.service.port)
+    straight = bench.streams
+    proxied = Streams.of(bench.context, KrakenWire, bench.service.ws_url, through.url)
+    lives = [found.watch("BTC/USD", 1.0) for found in (straight, proxied)]
+    wait_for(lambda: straight.alive(lives[0]) and proxied.alive(lives[1]))
+    straight.unwatch(lives[0])
+    proxied.unwatch(lives[1])
+    through.stop()
+
+
+def test_a_proxy_is_told_the_name_and_password(new_bench: Callable[..., Bench]) -> None:
+    """They stand in its URL, quoted as URLs need it."""
+    bench = new_bench("kraken")
+    heads: list[bytes] = []
+
+    def proxy(sock: socket.socket) -> None:
+        heads.append(sock.recv(65_536))
+
+    server = TcpServer(proxy)
+    host = "stream.test"  # no loopback address, which goes past proxies
+    found = Streams.of(bench.context, KrakenWire, f"ws://{host}", f"http://me:p%40ss@127.0.0.1:{server.port}")
+    live = found.watch("BTC/USD", 1.0)
+    wait_for(lambda: heads)
+    found.unwatch(live)
+    server.stop()
+    assert heads[0].startswith(b"CONNECT stream.test:80 ")
+    assert base64.b64encode(b"me:p@ss") in heads[0]
+
+
+@pytest.mark.parametrize("piece", [b"", b"x" * 100_000])
+def test_a_message_that_does_not_end_is_given_up(piece: bytes, new_bench: Callable[..., Bench]) -> None:
+    """It can neither fill the memory nor keep the hub for itself."""
+    bench = new_bench("coinbase")
+    head = bytes([0x00, 127]) + len(piece).to_bytes(8, "big") if piece else b"\x00\x00"
+
+    def flood(sock: socket.socket) -> None:
+        key = re.search(rb"Sec-WebSocket-Key: (\S+)", sock.recv(65_536))
+        assert key is not None
+        accept = base64.b64encode(hashlib.sha1(key[1] + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11").digest())
+        sock.sendall(
+            b"HTTP/1.1 101 Go\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: "
+            + accept + b"\r\n\r\n\x01\x00"
+        )  # fmt: skip
+        for _ in range(5_000):
+            sock.sendall((head + piece) * 20)
+
+    server = TcpServer(flood)
+    found = Streams.of(bench.context, KrakenWire, f"ws://127.0.0.1:{server.port}", "")
+    live = found.watch("BTC/USD", 1.0)
+    wait_for(lambda: found.connections[0].error == "a message that does not end")
+    found.unwatch(live)
+    server.stop()
+
+
+def test_a_stream_over_tls_verifies_whom_it_talks_to(new_bench: Callable[..., Bench]) -> None:
+    """A certificate that nobody vouches for is refused."""
+    bench = new_bench("kraken")
+    context = server_context(trustme.CA().issue_cert("127.0.0.1"))
+    service = SERVICES["kraken"](context=context)
+    found = Streams.of(bench.context, KrakenWire, service.ws_url, "")
+    live = found.watch("BTC/USD", 1.0)
+    wait_for(lambda: found.connections[0].error)
+    found.unwatch(live)
+    service.stop()
+    assert "certificate verify failed" in found.connections[0].error
+
+
+def test_a_quiet_market_has_its_first_value_at_once_and_stays_confirmed(
+    new_bench: Callable[..., Bench],
+) -> None:
+    """A second collector of a connection does not wait for the end of an interval; where nobody trades, the
+    price that was asked for is still the last."""
+    bench = new_bench("binance", interval=3_600.0)
+    other = bench.streams.watch("ETHUSDT", 1.0)
+    wait_for(lambda: bench.service.connections)
+    wait_for(lambda: bench.streams.connections[0].connected)
+    (sample,) = bench.collect()
+    assert bench.polls() == 1
+    (live,) = bench.collector._live.values()
+    live.ticked = True
+    assert bench.collect() == [sample]
+    assert bench.polls() == 1
+    bench.streams.unwatch(other)
+
+
+def test_a_candle_names_its_own_source(new_bench: Callable[..., Bench]) -> None:
+    """Prices of a fallback that stood in before are not what the stream's prices are taken for."""
+    bench = new_bench("coinbase", fallback=("kraken",))
+    bench.connected()
+    bench.service.fault = faults.error(500, only="/products")
+    kraken = SERVICES["kraken"]()
+    object.__setattr__(bench.collector._feeds["kraken"].source.options, "base_url", kraken.url)
+    for live in bench.collector._live.values():
+        live.missed = True
+    bench.collector._feeds["coinbase"]._kept.clear()
+    assert {"source": "kraken"} in [sample.tags for sample in bench.collect()]
+    kraken.stop()
+    gevent.sleep(1.0)
+    bench.tick(101.0)
+    gevent.sleep(1.2)
+    (live,) = bench.collector._live.values()
+    candles = [sample for sample in bench.collect() if sample.value == 101.0]
+    assert candles
+    assert all(sample.tags.get("source") != "kraken" for sample in candles)
+
+
+@pytest.mark.parametrize("ahead", [0.0, 0.7, -0.7, 3_600.4])
+def test_the_next_run_comes_when_the_exchanges_interval_ends(
+    ahead: float, new_bench: Callable[..., Bench]
+) -> None:
+    """Whatever our own clock shows: else each row would come an interval late."""
+    bench = new_bench("coinbase", interval=5.0)
+    bench.connected()
+    at = time.time() + ahead + 10.0  # later than what was sent before
+    bench.tick(100.0, at)
+    bench.collect()
+    rest = bench.collector.rest
+    assert rest is not None
+    assert 0.0 < rest <= 5.0
+    assert (at + rest) % 5.0 == pytest.approx(0.25, abs=0.2)

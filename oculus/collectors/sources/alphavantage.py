@@ -11,7 +11,8 @@ from datetime import date, datetime, timedelta
 from typing import Any
 
 from oculus.clock import SECOND
-from oculus.collectors.fetch import Answer, Rate, redact
+from oculus.collectors.fetch import Answer, redact
+from oculus.collectors.manners import Rate
 from oculus.collectors.sources import hours
 from oculus.collectors.sources.base import (
     Found,

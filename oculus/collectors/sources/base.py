@@ -14,8 +14,9 @@ from typing import Any, ClassVar
 
 from oculus.clock import LAST_TIME, SECOND
 from oculus.collectors.base import CollectError
-from oculus.collectors.fetch import MAX_BODY, Answer, Fetcher, Rate, Request, SourceError
-from oculus.collectors.stream import Wire
+from oculus.collectors.fetch import MAX_BODY, Answer, Fetcher, Request, SourceError
+from oculus.collectors.manners import Rate
+from oculus.collectors.wire import Wire
 from oculus.model import NO_TAGS, Micros
 
 Item = Hashable

@@ -11,7 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import count
 from typing import Any
 
-from oculus.collectors.fetch import Answer, Rate
+from oculus.collectors.fetch import Answer
+from oculus.collectors.manners import Rate
 from oculus.collectors.sources.base import (
     Found,
     ItemError,
@@ -25,7 +26,7 @@ from oculus.collectors.sources.base import (
     number,
     quotes,
 )
-from oculus.collectors.stream import Message, StreamError, Tick, Wire
+from oculus.collectors.wire import Message, StreamError, Tick, Wire
 
 _UNKNOWN_SYMBOL = -1121
 _BLOCKED = 451  # this place is not served; asking again changes nothing

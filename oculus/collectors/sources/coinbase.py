@@ -9,7 +9,8 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from oculus.collectors.fetch import Answer, Rate
+from oculus.collectors.fetch import Answer
+from oculus.collectors.manners import Rate
 from oculus.collectors.sources.base import (
     Found,
     ItemError,
@@ -25,7 +26,7 @@ from oculus.collectors.sources.base import (
     optional,
     quotes,
 )
-from oculus.collectors.stream import Message, Missed, Refused, StreamError, Tick, Wire
+from oculus.collectors.wire import Message, Missed, Refused, StreamError, Tick, Wire
 
 
 class CoinbaseWire(Wire):
@@ -34,6 +35,7 @@ class CoinbaseWire(Wire):
     name = "coinbase"
     url = "wss://ws-feed.exchange.coinbase.com"
     silence = 10.0  # a heartbeat comes each second for each product
+    strict = True
 
     def __init__(self) -> None:
         self._sequences: dict[str, int] = {}

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from oculus.collectors.fetch import Answer, Rate, redact
+from oculus.collectors.fetch import Answer, redact
+from oculus.collectors.manners import Rate
 from oculus.collectors.sources.base import (
     Found,
     Quote,

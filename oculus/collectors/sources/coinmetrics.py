@@ -9,7 +9,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from oculus.clock import DAY, SECOND
-from oculus.collectors.fetch import Answer, Rate, redact
+from oculus.collectors.fetch import Answer, redact
+from oculus.collectors.manners import Rate
 from oculus.collectors.sources.base import (
     Found,
     ItemError,

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from oculus.clock import DAY, SECOND
-from oculus.collectors.fetch import Rate
+from oculus.collectors.manners import Rate
 from oculus.collectors.sources.base import (
     Found,
     ItemError,

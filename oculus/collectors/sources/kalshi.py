@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
-from oculus.collectors.fetch import Rate
+from oculus.collectors.manners import Rate
 from oculus.collectors.sources.base import (
     Found,
     ItemError,

@@ -11,7 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import product
 from typing import Any
 
-from oculus.collectors.fetch import Rate
+from oculus.clock import SECOND
+from oculus.collectors.manners import Rate
 from oculus.collectors.sources.base import (
     Found,
     ItemError,
@@ -25,7 +26,8 @@ from oculus.collectors.sources.base import (
     number,
     quotes,
 )
-from oculus.collectors.stream import Message, Refused, StreamError, Tick, Wire
+from oculus.collectors.wire import Message, Refused, StreamError, Tick, Wire
+from oculus.model import Micros
 
 # Kraken's own names of what others call otherwise.
 _OWN = {"btc": "XBT", "doge": "XDG"}
@@ -38,6 +40,8 @@ _TOO_FAST = (
     "EGeneral:Temporary lockout",
 )
 _PAUSE = 30.0  # seconds: no time is given
+
+_PAIRS_KEPT = 3_600 * SECOND
 
 
 _BESIDE = {"bid": "bid", "ask": "ask", "change_24h": "change_pct", "volume_24h": "volume"}
@@ -91,7 +95,36 @@ class Kraken(Source):
     least = 2.0
     wire = KrakenWire
 
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self._pairs: tuple[Micros, set[str]] | None = None  # when they were asked for, and their names
+
     def ask(self, items: Sequence[Pair]) -> Found:
+        try:
+            return self._ask(items)
+        except UnknownItem:
+            if len(items) == 1:
+                raise
+        # Which one it is, is not said; with a request a second, halving would take too long.
+        served = self._served()
+        known = [pair for pair in items if pair_name(pair) in served]
+        found = dict(self._ask(known)) if known else {}
+        for pair in set(items) - set(known):
+            found[pair] = ItemError("does not know the pair")
+        return found
+
+    def _served(self) -> set[str]:
+        """Return the names of all pairs; they are kept for an hour."""
+        if self._pairs is None or self.now() - self._pairs[0] > _PAIRS_KEPT:
+            data = self.get("/0/public/AssetPairs").json()
+            result = data.get("result") if isinstance(data, dict) else None
+            if not isinstance(result, dict) or not result:
+                raise SourceError("the answer has no list of pairs")
+            names = {str(row.get("altname")) for row in result.values() if isinstance(row, dict)}
+            self._pairs = (self.now(), names)
+        return self._pairs[1]
+
+    def _ask(self, items: Sequence[Pair]) -> Found:
         answer = self.get("/0/public/Ticker", {"pair": ",".join(map(pair_name, items))})
         data = answer.json()
         errors = data.get("error") if isinstance(data, dict) else None

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta, timezone
 
 from oculus.clock import SECOND
-from oculus.collectors.fetch import Rate
+from oculus.collectors.manners import Rate
 from oculus.collectors.sources.base import Found, ItemError, Quote, Quotes, Source, number
 from oculus.model import Micros
 

@@ -13,7 +13,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from oculus.collectors.fetch import Answer, Rate
+from oculus.collectors.fetch import Answer
+from oculus.collectors.manners import Rate
 from oculus.collectors.sources.base import (
     Found,
     ItemError,

@@ -11,7 +11,7 @@ from typing import Any
 
 from oculus.collectors.sources.base import millis_time, number, optional, probability
 from oculus.collectors.sources.odds import Bet
-from oculus.collectors.stream import Message, Refused, Tick, Wire
+from oculus.collectors.wire import Message, Refused, Tick, Wire
 from oculus.model import Micros
 
 # Texts that are no JSON.

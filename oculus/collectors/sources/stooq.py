@@ -11,7 +11,8 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
 from oculus.clock import SECOND
-from oculus.collectors.fetch import Answer, Rate
+from oculus.collectors.fetch import Answer
+from oculus.collectors.manners import Rate
 from oculus.collectors.sources import hours
 from oculus.collectors.sources.base import (
     Found,

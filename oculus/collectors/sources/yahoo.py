@@ -13,7 +13,8 @@ from typing import Any
 from urllib.parse import quote as encoded
 
 from oculus.clock import SECOND
-from oculus.collectors.fetch import Answer, Rate
+from oculus.collectors.fetch import Answer
+from oculus.collectors.manners import Rate
 from oculus.collectors.sources import hours
 from oculus.collectors.sources.base import (
     Found,
