@@ -188,6 +188,9 @@ prepare_programs() {
     local missing=()
     find_browser || missing+=(chromium fonts-liberation)
     command -v ping >/dev/null || missing+=(iputils-ping)
+    [ -x /usr/lib/nagios/plugins/check_disk ] || missing+=(monitoring-plugins-basic)
+    # Its package starts a service, which nobody else's machine should get.
+    [ "${CI:-}" != true ] || [ -x /usr/bin/prometheus-node-exporter ] || missing+=(prometheus-node-exporter)
     if [ ${#missing[@]} -gt 0 ] && command -v apt-get >/dev/null && as_root true 2>/dev/null; then
         say "installing ${missing[*]} for the tests"
         local apt=(env DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=300)
@@ -197,8 +200,8 @@ prepare_programs() {
             say "apt-get could not install them"
     fi
     if [ "${CI:-}" = true ]; then
-        # The tests then fail without a browser instead of skipping.
-        export OCULUS_REQUIRE_BROWSER=1
+        # The tests then fail without a browser or a program instead of skipping.
+        export OCULUS_REQUIRE_BROWSER=1 OCULUS_REQUIRE_PLUGINS=1 OCULUS_REQUIRE_PROGRAMS=1
     elif ! find_browser; then
         say "no Chromium found: the browser tests will be skipped"
     fi

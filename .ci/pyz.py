@@ -33,6 +33,12 @@ UNUSED = (
     *("**/*.c", "**/*.cpp", "**/*.h", "**/*.hpp", "**/*.pxd", "**/*.pxi", "**/*.pyx", "greenlet/platform"),
     # needs cffi, which isn't installed; gevent runs on libev
     "gevent/libuv",
+    # another way to look names up, which only an environment variable would choose
+    "gevent/resolver/*.so",
+    # speed for guessing the encoding of texts, which nothing here does; the same is there in Python
+    "charset_normalizer/*.so",
+    # other systems
+    *(f"psutil/_ps{system}.py" for system in ("aix", "bsd", "osx", "sunos", "windows")),
     # pip's notes about the installation, some of which name the folder of the build
     *("*.dist-info/INSTALLER", "*.dist-info/RECORD", "*.dist-info/REQUESTED", "*.dist-info/direct_url.json"),
 )

@@ -12,21 +12,49 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from oculus.collectors.base import Collector
-    from oculus.model import Candle, Event, Sample
+    from oculus.collectors.base import CollectError, Collector, Context
+    from oculus.config.decode import Seconds, Size, between, setting
+    from oculus.config.settings import CollectorSettings, CollectorSpec
+    from oculus.model import Candle, Event, Sample, Transition
     from oculus.rules.engine import RuleEngine
     from oculus.storage import Storage
 
 _PUBLIC = {
     "Candle": "oculus.model",
+    "CollectError": "oculus.collectors.base",
     "Collector": "oculus.collectors.base",
+    "CollectorSettings": "oculus.config.settings",
+    "CollectorSpec": "oculus.config.settings",
+    "Context": "oculus.collectors.base",
     "Event": "oculus.model",
     "RuleEngine": "oculus.rules.engine",
     "Sample": "oculus.model",
+    "Seconds": "oculus.config.decode",
+    "Size": "oculus.config.decode",
     "Storage": "oculus.storage",
+    "Transition": "oculus.model",
+    "between": "oculus.config.decode",
+    "setting": "oculus.config.decode",
 }
 
-__all__ = ["Candle", "Collector", "Event", "RuleEngine", "Sample", "Storage", "__version__"]
+__all__ = [
+    "Candle",
+    "CollectError",
+    "Collector",
+    "CollectorSettings",
+    "CollectorSpec",
+    "Context",
+    "Event",
+    "RuleEngine",
+    "Sample",
+    "Seconds",
+    "Size",
+    "Storage",
+    "Transition",
+    "__version__",
+    "between",
+    "setting",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -12,7 +12,8 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Any
 
 from gevent import socket
 from gevent.event import Event as Signal
@@ -20,12 +21,13 @@ from loguru import logger
 
 from oculus import __version__
 from oculus.clock import SECOND, ClockGuard, now
-from oculus.collectors import collector_class
 from oculus.collectors.base import Context
+from oculus.collectors.contained import make
 from oculus.collectors.scheduler import Scheduler
 from oculus.config.settings import CollectorSpec, ServerSettings, Settings
 from oculus.cooperate import slices
 from oculus.errors import ConfigError, OculusError, StartError
+from oculus.holdup import HoldUp
 from oculus.model import Batch, Event, EventType, Micros, Severity, Transition, symbols_of
 from oculus.notify import CHANNELS, channel
 from oculus.notify.dispatch import Dispatcher
@@ -43,6 +45,11 @@ from oculus.supervise import Supervisor, Watchdog, Worker
 from oculus.telemetry import Telemetry
 from oculus.threads import NativeThreads
 from oculus.web.services import Services
+
+if TYPE_CHECKING:
+    from oculus.collectors.uplink import Uplink
+
+UPLINK_LOST = "this host has lost the network"
 
 # A native thread that runs Python hands the interpreter over this often, where 5 ms is usual: the hub
 # waits for it that long at most.
@@ -82,10 +89,13 @@ class Oculus:
         self.pipe = Pipe(settings.database.queue, settings.database.queue_memory)
         self.latest = Latest()
         self.watchdog = Watchdog()
+        self.holdup = HoldUp(lambda told: self._note("oculus", "error", "error", told))
         self.supervisor = Supervisor(self._died)
-        self.dispatcher = Dispatcher({name: channel(name) for name in CHANNELS})
+        self.dispatcher = Dispatcher(senders(settings))
         self.engine = RuleEngine(settings.rules, self._last)
         self.rule_loop = RuleLoop(self.engine, self._emit, self._checked_now)
+        self.uplink: Uplink | None = None
+        self._uplink_since = Micros(0)
         self._restored = Signal()
         self.scheduler = Scheduler(
             self.supervisor, self.pipe.put, self._put_event,
@@ -115,6 +125,7 @@ class Oculus:
         self.port: int = listener.getsockname()[1]
         self._writer = self.supervisor.spawn("writer", self.writer.run)
         self.supervisor.spawn("watchdog", self.watchdog.run)
+        self.holdup.start()
         self.supervisor.spawn("rules", self.rule_loop.run)
         self.web.start()
         self.local = LocalServer.open(self.web, self.database)
@@ -163,6 +174,7 @@ class Oculus:
         if self.local is not None:
             self.local.stop(REQUESTS)
         self.supervisor.stop("upkeep", "rules", "watchdog")
+        self.holdup.stop()
         self.context.close()
         self._note("oculus", "system", "info", "Oculus is stopping")
         self.pipe.close()
@@ -201,6 +213,7 @@ class Oculus:
         after = {spec.id: spec for spec in settings.collectors}
         gone = [id for id, spec in before.items() if after.get(id) != spec]
         new = [spec for id, spec in after.items() if before.get(id) != spec]
+        self.heartbeats.configure(settings.collectors)
         if gone:
             self.scheduler.stop(*gone)
         for spec in new:
@@ -212,7 +225,11 @@ class Oculus:
         kept = (self.settings.server, self.settings.database, self.settings.log)
         if kept != (settings.server, settings.database, settings.log):
             logger.warning("changes of server, database and log take effect at the next start")
+        self.dispatcher.channels = senders(settings)
+        guards = (self.settings.canaries, self.settings.maintenance)
         self.settings = replace(settings, server=kept[0], database=kept[1], log=kept[2])
+        if guards != (settings.canaries, settings.maintenance):
+            self._guard_results()
         told = f"reloaded: {len(new)} collectors started, {len(gone)} stopped, {len(settings.rules)} rules"
         self._note("oculus", "system", "info", told)
 
@@ -223,6 +240,8 @@ class Oculus:
         return recover(*options) if self._recover else (Database(*options), "")
 
     def _use_storage(self, database: Database) -> None:
+        from oculus.collectors.heartbeats import STORED, Heartbeats  # with the second half
+
         settings = self.settings.database
         self.database = database
         self.database.on_damage = self._damaged
@@ -247,7 +266,24 @@ class Oculus:
             settings.keep,
             settings.max_size,
         )
-        self.context = Context(report=self._put_event, spawn=self.supervisor.spawn, end=self.supervisor.stop)
+        self.context = Context(
+            report=self._put_event,
+            spawn=self.supervisor.spawn,
+            end=self.supervisor.stop,
+            excuse=self._excuse,
+        )
+        self._guard_results()
+        self.heartbeats = self.context.shared(
+            Heartbeats,
+            lambda: Heartbeats(
+                self.context,
+                self.pipe.put,
+                load=lambda: self.writer.call(ingest.read_states, STORED),
+                save=lambda states: self.writer.call(ingest.write_states, states),
+            ),
+        )
+        # Before the web is up: no ping may meet a heartbeat that is not there yet.
+        self.heartbeats.configure(self.settings.collectors)
         self.telemetry = Telemetry(
             started=self._started,
             pipe=self.pipe,
@@ -265,8 +301,45 @@ class Oculus:
         )
         self.context.stats = self.telemetry.figures
 
+    def _guard_results(self) -> None:
+        """Set up what tells that a failure is not the target's: maintenance windows, and the canaries."""
+        settings = self.settings
+        self._windows = [(entry, entry.window()) for entry in settings.maintenance]
+        if self.uplink is not None:
+            self.uplink.close()
+        self.uplink = None
+        if settings.canaries:
+            from oculus.collectors.uplink import Uplink, canary
+
+            self.uplink = Uplink(
+                [canary(text, self.context) for text in settings.canaries], self._uplink_told
+            )
+
+    def _excuse(self, stem: str, local: bool) -> str:
+        at = now()
+        for entry, window in self._windows:
+            if any(fnmatchcase(stem, pattern) for pattern in entry.match) and window.contains(at):
+                return f"maintenance: {entry.name}"
+        if self.uplink is not None and not local and self.uplink.lost():
+            return UPLINK_LOST
+        return ""
+
+    def _uplink_told(self, down: bool, reasons: str) -> None:
+        """Raise, or end, the one alert that tells why nothing else is told."""
+        at = now()
+        started = at if down else self._uplink_since
+        self._uplink_since = at
+        text = f"{UPLINK_LOST}; results of probes are unknown: {reasons}" if down else "the network is back"
+        self._emit(
+            Transition(
+                ts=at, rule="uplink", state="firing" if down else "resolved",
+                previous="inactive" if down else "firing", severity="critical", message=text,
+                started_at=started, explanation=reasons,
+            )
+        )  # fmt: skip
+
     def _start_collector(self, spec: CollectorSpec) -> None:
-        self.scheduler.start(collector_class(spec.kind)(spec, self.context))
+        self.scheduler.start(make(spec, self.context))
 
     def _services(self) -> Services:
         return Services(
@@ -281,6 +354,7 @@ class Oculus:
             stale=self._stale,
             state=self._state,
             storage=self.upkeep.report,
+            heartbeats=self.heartbeats,
         )
 
     # -- long-lived greenlets ---------------------------------------------------------------------------
@@ -397,6 +471,11 @@ class Oculus:
         """Log an event, one line, and queue it for the store."""
         logger.log(_LEVELS[event.severity], "{}", event.message)
         self.pipe.put_event(event)
+
+
+def senders(settings: Settings) -> dict[str, Callable[[Transition], object]]:
+    """Return what sends to each channel: the built-in ones, and those installed ones that rules name."""
+    return {**settings.channels, **{name: channel(name) for name in CHANNELS}}
 
 
 def listen(server: ServerSettings) -> socket.socket:

@@ -13,7 +13,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 from oculus import __version__
-from oculus.commands.parsers import add_parsers
+from oculus.commands.parsers import add_parsers, add_probing
 
 if TYPE_CHECKING:
     from oculus.config import Settings
@@ -36,6 +36,8 @@ class Arguments(argparse.Namespace):
     log_format: Literal["text", "json"] | None
     sql: str | None
     format: Literal["table", "csv", "json"]
+    kinds: str | None
+    what: list[str]
     param: list[tuple[str, Any]]
     destination: str
     force: bool
@@ -43,7 +45,7 @@ class Arguments(argparse.Namespace):
     @property
     def needs_hub(self) -> bool:
         """Whether the command runs greenlets, so that gevent must patch first."""
-        return self.command == "run"
+        return self.command in ("run", "probe", "doctor")
 
 
 def parse(argv: Sequence[str]) -> Arguments:
@@ -57,7 +59,8 @@ def parse(argv: Sequence[str]) -> Arguments:
 def execute(arguments: Arguments) -> int:
     """Carry the command out and return the exit status."""
     command: Callable[[Arguments], int]
-    command = {"run": _run, "check": _check, "init": _init}.get(arguments.command, _on_store)
+    commands = {"run": _run, "check": _check, "init": _init, "probe": _probe, "doctor": _doctor}
+    command = commands.get(arguments.command, _on_store)
     try:
         return command(arguments)
     except KeyboardInterrupt:
@@ -90,8 +93,19 @@ def _parser() -> argparse.ArgumentParser:
     )
     check.add_argument("--config", metavar="FILE", help="YAML or TOML file")
     check.add_argument("file", metavar="FILE", nargs="?", default="", help="the same, without --config")
+    check.add_argument(
+        "--kinds",
+        metavar="KIND",
+        nargs="?",
+        const="",
+        help="tell the settings of all kinds of collectors, or of one",
+    )
+    check.add_argument(
+        "--format", choices=("table", "json"), default="table", help="how --kinds prints (table)"
+    )
     init = commands.add_parser("init", help="write a configuration to start from", allow_abbrev=False)
     init.add_argument("file", metavar="FILE", nargs="?", default="config.yaml", help="default: config.yaml")
+    add_probing(commands)
     add_parsers(commands)
     return parser
 
@@ -217,6 +231,10 @@ def _check(arguments: Arguments) -> int:
     from oculus.errors import ConfigError
     from oculus.vocabulary import vocabulary
 
+    if arguments.kinds is not None:
+        from oculus.commands.kinds import carry_out
+
+        return _told(lambda: carry_out(arguments))
     path = arguments.config or arguments.file or "config.yaml"
     try:
         settings = load(path, vocabulary())
@@ -259,10 +277,31 @@ def _init(arguments: Arguments) -> int:
 
 def _on_store(arguments: Arguments) -> int:
     from oculus.commands import store
+
+    return _told(lambda: store.carry_out(arguments))
+
+
+# -- probe and doctor ---------------------------------------------------------------------------------
+
+
+def _probe(arguments: Arguments) -> int:
+    from oculus.commands.probe import carry_out
+
+    return _told(lambda: carry_out(arguments))
+
+
+def _doctor(arguments: Arguments) -> int:
+    from oculus.commands.doctor import carry_out
+
+    return _told(lambda: carry_out(arguments))
+
+
+def _told(work: Callable[[], int | None]) -> int:
+    """Do some work and return its exit status; an error is told in a line."""
     from oculus.errors import ConfigError, OculusError
 
     try:
-        store.carry_out(arguments)
+        return work() or DONE
     except ConfigError as error:
         print(*error.mistakes, sep="\n", file=sys.stderr)
         return USAGE

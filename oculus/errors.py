@@ -6,6 +6,12 @@ escapes is a bug and keeps its traceback.
 
 from __future__ import annotations
 
+import traceback
+from pathlib import Path
+
+# A reason is a line for people; a plugin may raise an error with a whole page as its text.
+_LONGEST = 300  # characters
+
 
 class OculusError(Exception):
     """An error whose text is fit to be shown to a person as one line."""
@@ -61,3 +67,28 @@ class ExpressionError(OculusError):
     def __init__(self, message: str, position: int) -> None:
         super().__init__(message)
         self.position = position
+
+
+def reason(failure: BaseException, module: str = "") -> str:
+    """Return an unexpected error as one line, with the line of `module`, if that is named, that raised it."""
+    try:
+        told = f"{type(failure).__name__}: {failure}".removesuffix(": ")
+    except Exception:
+        told = type(failure).__name__  # an error whose text cannot be made
+    if isinstance(failure, SystemExit):
+        told = f"it called sys.exit({failure.code!r})"
+    told = " ".join(told.split())
+    if len(told) > _LONGEST:
+        told = f"{told[:_LONGEST]}…"
+    if module and (place := place_of(failure, module)):
+        told = f"{told} (in {Path(place).name})"
+    return told
+
+
+def place_of(failure: BaseException, module: str) -> str:
+    """Return FILE:LINE of the last line of a module that a failure came by, or an empty text."""
+    found = ""
+    for frame, line in traceback.walk_tb(failure.__traceback__):
+        if f"{frame.f_globals.get('__name__')}.".startswith(f"{module}."):
+            found = f"{frame.f_code.co_filename}:{line}"
+    return found

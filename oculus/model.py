@@ -37,13 +37,37 @@ _UNITS = {
     "connect": "ms",
     "tls": "ms",
     "ttfb": "ms",
+    "handshake": "ms",
+    "response": "ms",
+    "jitter": "ms",
     "loss": "%",
     "up": "bool",
     "status": "code",
     "cert_days": "days",
+    "expiry_days": "days",
+    "ttl": "s",
+    "duration": "s",
     "change_24h": "%",
     "change_day": "%",
     "market_open": "bool",
+    "percent": "%",
+    "used_percent": "%",
+    "inodes_used_percent": "%",
+    "iowait_percent": "%",
+    "steal_percent": "%",
+    "busy_percent": "%",
+    "used_bytes": "B",
+    "available_bytes": "B",
+    "free_bytes": "B",
+    "rx_bytes": "B/s",
+    "tx_bytes": "B/s",
+    "read_bytes": "B/s",
+    "write_bytes": "B/s",
+    "rx_errors": "/s",
+    "tx_errors": "/s",
+    "reads": "/s",
+    "writes": "/s",
+    "uptime": "s",
 }
 
 
@@ -66,8 +90,12 @@ def category_of(symbol: str) -> str:
 
 
 def unit_of(symbol: str, tags: Mapping[str, str]) -> str:
-    """Return the unit of a series (`ms`, `%`, `bool` …), or an empty string where none is known."""
-    return tags.get("unit") or _UNITS.get(symbol.rpartition(".")[2], "")
+    """Return the unit of a series (`ms`, `%`, `bool` …), or an empty string where none is known.
+
+    An empty tag says that there is none, whatever the symbol ends in.
+    """
+    unit = tags.get("unit")
+    return _UNITS.get(symbol.rpartition(".")[2], "") if unit is None else unit
 
 
 class Tags(dict[str, str]):

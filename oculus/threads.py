@@ -36,9 +36,14 @@ class Call(Generic[_T]):
     def result(self) -> _T:
         """Wait for the end, and return or raise what the call does."""
         value, error = self._outcome.get()  # type: ignore[misc]
-        if error is not None:
+        if error is None:
+            return value  # type: ignore[return-value]
+        try:
             raise error
-        return value  # type: ignore[return-value]
+        finally:
+            # Its traceback leads back to here, and from here to it: all that the call was given would stay
+            # until the garbage collector comes.
+            del error, self
 
 
 class NativeThreads:

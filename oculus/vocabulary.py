@@ -3,12 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
+from typing import Any, cast
 
 from oculus.collectors import KINDS, collector_class
 from oculus.config import Vocabulary
+from oculus.config.kinds import PluginSource
 from oculus.config.settings import CollectorSettings
 from oculus.notify import ANNOUNCED, CHANNELS
 from oculus.rules import expression, message
+
+
+class _Plugins:
+    """The plugins of this process, which outlive a reload. What loads them is imported when it is needed."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(_loader(), name)
+
+
+@cache
+def _loader() -> PluginSource:
+    from oculus.plugins import Plugins
+
+    return Plugins()
 
 
 def vocabulary() -> Vocabulary:
@@ -23,4 +40,5 @@ def vocabulary() -> Vocabulary:
         announced_channels=ANNOUNCED,
         check_condition=expression.parse,
         check_message=message.check,
+        plugins=cast("PluginSource", _Plugins()),
     )

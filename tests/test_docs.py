@@ -43,6 +43,7 @@ SECTIONS = {
     "database": settings.DatabaseSettings,
     "log": settings.LogSettings,
     "rules": settings.RuleSettings,
+    "maintenance": settings.MaintenanceSettings,
 } | {kind: collector_class(kind).Settings for kind in KINDS}
 
 
@@ -113,6 +114,8 @@ def test_every_python_example_runs(tmp_path: Path) -> None:
     blocks = re.findall(r"```python\n(.*?)```", DOCS["library.md"], re.DOTALL)
     assert blocks
     for block in blocks:
+        if "(Collector)" in block:  # no program: test_plugins.py runs it as what it is
+            continue
         done = subprocess.run(
             [sys.executable, "-c", block],
             cwd=tmp_path,

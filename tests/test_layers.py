@@ -13,10 +13,10 @@ PACKAGE = Path(__file__).resolve().parents[1] / "oculus"
 # Lower may not import higher, nor may two stages of one rank import each other.
 RANKS = {
     "": 0, "model": 0, "errors": 0, "clock": 0, "assets": 0, "supervise": 0, "cooperate": 0, "beside": 0,
-    "threads": 0,
+    "holdup": 0, "threads": 0, "windows": 0, "zones": 0,
     "config": 1, "pipe": 1,
     "logs": 2, "storage": 2, "collectors": 2,
-    "rules": 3, "notify": 3,
+    "rules": 3, "notify": 3, "plugins": 3,
     "web": 4,
     "telemetry": 5, "vocabulary": 5, "app": 6, "commands": 6,
     "cli": 7, "__main__": 8,

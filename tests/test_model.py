@@ -102,11 +102,11 @@ def test_the_category_is_the_first_two_parts(symbol: str, category: str) -> None
         ("net.ping.a.up", {}, "bool"), ("net.http.a.status", {}, "code"),
         ("net.http.a.cert_days", {}, "days"),
         ("custom.moon", {}, ""), ("custom.a", {"unit": "kg"}, "kg"), ("net.ping.a.rtt", {"unit": "s"}, "s"),
-        ("net.ping.a.rtt", {"unit": ""}, "ms"), ("rtt", {}, "ms"),
+        ("net.ping.a.rtt", {"unit": ""}, ""), ("rtt", {}, "ms"),
     ],
 )  # fmt: skip
 def test_the_unit_is_told_by_the_last_part_or_by_a_tag(symbol: str, tags: dict[str, str], unit: str) -> None:
-    """A `unit` tag goes before what the name tells."""
+    """A `unit` tag goes before what the name tells; an empty one says that there is none."""
     assert unit_of(symbol, tags) == unit
 
 

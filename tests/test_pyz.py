@@ -128,6 +128,32 @@ def test_a_configuration_is_checked(pyz: Path, home: Path, tmp_path: Path) -> No
     assert "Traceback" not in bad.stderr
 
 
+def test_a_plugin_beside_the_configuration_works(
+    pyz: Path, home: Path, tmp_path: Path, daemon: Callable[..., Daemon]
+) -> None:
+    """The manual's own collector, with settings, from the archive: told, probed and run."""
+    library = (ROOT / "docs" / "library.md").read_text()
+    blocks = re.findall(r"```python\n(.*?)```", library, re.DOTALL)
+    (text,) = [block for block in blocks if "type = " in block]
+    (tmp_path / "moon.py").write_text(text)
+    config = tmp_path / "config.yaml"
+    config.write_text("plugins: [moon.py]\ncollectors:\n  - {type: moon, interval: 200ms}\n")
+    told = run(pyz, home, "check", "--kinds", "moon", "--config", str(config))
+    assert (told.returncode, told.stderr) == (0, "")
+    assert told.stdout.startswith("type: moon (plugin)\n")
+    probed = run(pyz, home, "probe", "--config", str(config), "moon")
+    assert (probed.returncode, probed.stderr) == (0, "")
+    assert "custom.moon" in probed.stdout
+    oculus = daemon(
+        config.read_text() + "database: {flush: 50ms}\n",
+        program=(PYTHON, "-W", "error", str(pyz)),
+        environ=environ(home),
+    )
+    wait_for(lambda: oculus.latest("custom.moon"))
+    assert oculus.stop() == 0
+    assert "Traceback" not in oculus.log()
+
+
 # Runs before the archive: on a signal it writes down whether gevent has patched the standard library.
 WITNESS = """\
 import signal, sys

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import time
+import weakref
+from contextlib import suppress
 from threading import get_ident
 
 import gevent
@@ -10,6 +13,7 @@ import pytest
 from gevent.monkey import get_original
 
 from oculus.threads import NativeThreads
+from tests.support.servers import wait_for
 
 block = get_original("time", "sleep")
 native_ident = get_original("threading", "get_ident")
@@ -26,6 +30,29 @@ def test_outcomes_are_handed_over(capfd: pytest.CaptureFixture[str]) -> None:
     assert threads.run(lambda: "still works") == "still works"
     threads.close()
     assert capfd.readouterr() == ("", "")
+
+
+def test_a_failed_call_keeps_nothing() -> None:
+    """What it was given is free as soon as its error is dealt with, without the garbage collector."""
+
+    class Body:
+        pass
+
+    def fail(body: Body) -> None:
+        raise ValueError(body)
+
+    threads = NativeThreads(1)
+    gc.disable()
+    try:
+        body = Body()
+        left = weakref.ref(body)
+        with suppress(ValueError):
+            threads.run(fail, body)
+        del body
+        wait_for(lambda: left() is None, 5)
+    finally:
+        gc.enable()
+        threads.close()
 
 
 def test_calls_run_outside_the_hubs_thread() -> None:

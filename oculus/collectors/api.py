@@ -5,16 +5,13 @@ Settings say what is sent and where the numbers are in the answer; collectors th
 
 from __future__ import annotations
 
-import base64
-import json
-import re
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
-from urllib.parse import parse_qsl, urlsplit
 
 from oculus.collectors.base import CollectError, Collector, Context
+from oculus.collectors.endpoint import EndpointSettings
 from oculus.collectors.extract import (
     CsvReader,
     JsonReader,
@@ -24,13 +21,12 @@ from oculus.collectors.extract import (
     RegexReader,
     check_part,
 )
-from oculus.collectors.fetch import Fetcher, Request, check_proxy, redact
-from oculus.collectors.http import check_url
+from oculus.collectors.fetch import Fetcher, Request, redact
+from oculus.collectors.http_request import body_type
 from oculus.collectors.manners import Rate
 from oculus.collectors.shared_request import SharedRequest
-from oculus.collectors.tls import TlsSettings
 from oculus.config.decode import Size, between, setting
-from oculus.config.settings import CollectorSettings, CollectorSpec, check_symbol
+from oculus.config.settings import CollectorSpec, check_symbol
 from oculus.model import Sample, is_symbol, slug
 
 Format = Literal["", "json", "csv", "number", "text"]
@@ -46,34 +42,6 @@ _KEYS: dict[str, frozenset[str]] = {
 _TELLING = (("json_path", "json"), ("list", "json"), ("column", "csv"), ("regex", "text"), ("values", "json"))
 
 MAX_VALUES = 100  # of one collector, for each element of a list
-
-# Time for reading the longest body that is allowed, beside the request's own.
-_READING = 10.0  # seconds
-
-# Headers that are no secret, and names of parameters that may be one.
-_PUBLIC = frozenset(
-    {"accept", "accept-language", "cache-control", "content-type", "origin", "referer", "user-agent"}
-)
-_KEY = re.compile(r"key|token|secret|pass|auth|sig|session|appid|app_id", re.IGNORECASE)
-
-_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_FRAMING = frozenset({"content-length", "transfer-encoding", "connection"})
-
-
-def _check_url(url: str) -> None:
-    if urlsplit(url).username is not None:
-        raise ValueError("the URL holds a user name or password (give them as auth: {user: …, password: …})")
-    check_url(url)
-
-
-def _check_headers(headers: Mapping[str, str]) -> None:
-    for name, value in headers.items():
-        if not _HEADER_NAME.fullmatch(name):
-            raise ValueError(f"{name!r} is not the name of a header (such as X-Api-Key)")
-        if name.lower() in _FRAMING:
-            raise ValueError(f"{name} is a header that the request sets itself (leave it out)")
-        if not value.isprintable() or value != value.strip() or any(ord(sign) > 255 for sign in value):
-            raise ValueError(f"the header {name} holds what a header cannot (a line break, an outer space …)")
 
 
 def _check_values(values: Mapping[str, str]) -> None:
@@ -94,31 +62,13 @@ def _check_delimiter(delimiter: str) -> None:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AuthSettings:
-    """`auth:`: user and password for HTTP basic authentication."""
-
-    user: str = setting(help="user name")
-    password: str = setting("", help="password", secret=True)
-
-    def __post_init__(self) -> None:
-        if ":" in self.user:
-            raise ValueError("the user name holds a colon, which basic authentication cannot send")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ApiSettings(CollectorSettings):
+class ApiSettings(EndpointSettings):
     """Settings of `type: api`."""
 
-    url: str = setting(help="URL to fetch", check=_check_url)
     method: Literal["", "GET", "POST", "PUT", "PATCH"] = setting(
         "", help="GET, or POST where there is a body"
     )
-    headers: Mapping[str, str] = setting(
-        factory=dict, help="headers to send", check=_check_headers, secret=True
-    )
     body: str = setting("", help="text to send", secret=True)
-    auth: AuthSettings | None = setting(None, help="user and password")
-    bearer: str = setting("", help="token for Authorization: Bearer", secret=True)
     format: Format = setting("", help="json, csv, text or number; told by the settings below when left out")
     json_path: str = setting("", help="where in a JSON answer the number is")
     values: Mapping[str, str] = setting(
@@ -138,13 +88,9 @@ class ApiSettings(CollectorSettings):
     symbol: str = setting("", help="name of the series, instead of custom.<name>", check=check_symbol)
     max_body: Size = setting(Size(10**6), help="longest body that is read", check=between(1e3, 50e6, "B"))
     rate: Rate | None = setting(None, help="most requests to this host")
-    proxy: str = setting("", help="HTTP proxy; else that of the environment", check=check_proxy)
-    tls: TlsSettings = setting(TlsSettings(), help="how the certificate is judged")
 
     def __post_init__(self) -> None:
-        named = [name.lower() for name in self.headers]
-        if (self.auth is not None) + bool(self.bearer) + ("authorization" in named) > 1:
-            raise ValueError("has more than one of auth, bearer and an Authorization header (keep one)")
+        EndpointSettings.__post_init__(self)
         if self.body and self.method == "GET":
             raise ValueError("a GET has no body (leave method out, or use POST)")
         self._check_keys()
@@ -204,52 +150,14 @@ class ApiSettings(CollectorSettings):
         """The name is made from the symbol, if one is given."""
         return slug(self.symbol) if self.symbol else ""
 
-    def longest_run(self) -> float:
-        """It may wait for its turn, then for the answer, and then read it."""
-        return 2 * self.timeout + _READING
-
-    def request(self) -> Request:
+    def sent(self) -> Request:
         """Return what is sent."""
-        headers = dict(self.headers)
-        secrets = list(filter(None, (self.bearer, urlsplit(self.proxy).password)))
-        if self.bearer:
-            headers["Authorization"] = f"Bearer {self.bearer}"
-        if self.auth is not None:
-            pair = f"{self.auth.user}:{self.auth.password}"
-            encoded = base64.b64encode(pair.encode()).decode()
-            headers["Authorization"] = f"Basic {encoded}"
-            secrets += [pair, encoded, self.auth.password]
-        for name, value in self.headers.items():
-            if name.lower() not in _PUBLIC:
-                secrets += [value, value.rpartition(" ")[2]]
-        for name, value in parse_qsl(urlsplit(self.url).query):
-            if _KEY.search(name):
-                secrets.append(value)
-        if self.body and "content-type" not in map(str.lower, headers):
-            headers["Content-Type"] = (
-                "application/json" if _is_json(self.body) else "text/plain; charset=utf-8"
-            )
-        return Request(
-            url=self.url,
+        return self.request(
             method=self.method or ("POST" if self.body else "GET"),
-            headers=headers,
+            headers={"Content-Type": body_type(self.body)} if self.body else {},
             body=self.body.encode() if self.body else None,
-            timeout=self.timeout,
-            max_body=self.max_body,
             rates=(self.rate,) if self.rate else (),
-            proxy=self.proxy,
-            verify=(self.tls.ca_file or True) if self.tls.verify else False,
-            # The longest first: one may be part of another.
-            secrets=tuple(sorted(filter(None, secrets), key=len, reverse=True)),
         )
-
-
-def _is_json(text: str) -> bool:
-    try:
-        json.loads(text)
-    except (ValueError, RecursionError):
-        return False
-    return True
 
 
 class Api(Collector):
@@ -265,14 +173,12 @@ class Api(Collector):
         self.quotes = bool(settings.time)
         self._stem = settings.symbol or f"custom.{spec.name}"
         self._reader = settings.reader()
-        request = settings.request()
-        if request.verify is False:
-            _accept_silently()
+        request = settings.sent()
         # All of it but the secrets, which are in the rest.
         key: tuple[Any, ...] = (
             request.url, request.method, tuple(sorted(request.headers.items())), request.body,
             request.timeout, request.max_body, request.rates, request.proxy, request.verify,
-            self._reader.wants_json, settings.interval,
+            request.certificate, self._reader.wants_json, settings.interval,
         )  # fmt: skip
         self._group = f"api/{request.host}/{zlib.crc32(repr(key).encode()):08x}"
         fetcher = Fetcher.of(context)
@@ -285,7 +191,7 @@ class Api(Collector):
     def describe(self) -> Mapping[str, str]:
         """Every sample tells the host that it came from."""
         assert isinstance(self.spec.settings, ApiSettings)
-        told = {"source": Request(self.spec.settings.url).host}
+        told = {"source": self.spec.settings.host}
         if self.spec.settings.unit:
             told["unit"] = self.spec.settings.unit
         return told
@@ -320,10 +226,3 @@ class Api(Collector):
     def close(self) -> None:
         """Leave those that share the request."""
         self._shared.leave(self.spec.id)
-
-
-def _accept_silently() -> None:
-    """Have no warning printed at each request whose certificate is not judged, as the user wants it."""
-    import urllib3
-
-    urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)

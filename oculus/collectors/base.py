@@ -45,7 +45,8 @@ class Context:
     """What collectors of one daemon share: sockets, TLS settings, and the daemon's own figures.
 
     `report` takes an event into the log and the store. `spawn(name, run)` starts a greenlet that is kept
-    alive, `end(name)` ends it.
+    alive, `end(name)` ends it. `excuse(stem, local)` gives the reason why the failure of a probe is not its
+    target's (which may be on this host), or an empty text; it may take some seconds.
     """
 
     def __init__(
@@ -54,11 +55,13 @@ class Context:
         report: Callable[[Event], None] = lambda event: None,
         spawn: Callable[[str, Callable[[], None]], object] | None = None,
         end: Callable[[str], None] | None = None,
+        excuse: Callable[[str, bool], str] = lambda stem, local: "",
     ) -> None:
         self.stats = stats
         self.report = report
         self.spawn = spawn
         self.end = end
+        self.excuse = excuse
         self._shared: dict[Any, Any] = {}
 
     def shared(self, key: Any, make: Callable[[], _T]) -> _T:

@@ -67,6 +67,8 @@ class Feed:
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self.source = source
+        # Another host than the source's own is asked as often as the user says.
+        self._least = 0.0 if source.options.base_url else source.least
         self._report = report
         self._monotonic = monotonic
         self._waiting: dict[Item, AsyncResult[Quotes]] = {}
@@ -125,7 +127,7 @@ class Feed:
             return None
         at, quotes = self._kept[item]
         age = present - at
-        if age >= _SLACK * self.source.least or (quotes.rest is not None and age >= quotes.rest):
+        if age >= _SLACK * self._least or (quotes.rest is not None and age >= quotes.rest):
             return None
         return quotes if quotes.rest is None else replace(quotes, rest=quotes.rest - age)
 

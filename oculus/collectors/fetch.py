@@ -7,7 +7,6 @@ only, and conditional requests where the host gave a validator. Nothing that it 
 
 from __future__ import annotations
 
-import json
 import logging
 import re
 import ssl
@@ -20,19 +19,21 @@ from http.cookiejar import DefaultCookiePolicy
 from typing import Any
 from urllib.parse import quote, urlencode, urljoin, urlsplit
 
-import certifi
 import gevent
 import requests
 from requests.adapters import HTTPAdapter
+from urllib3 import disable_warnings
 from urllib3.exceptions import HTTPError as TransportError
+from urllib3.exceptions import InsecureRequestWarning
 from urllib3.util import Retry
-from urllib3.util.ssl_ import create_urllib3_context
 
 from oculus import __version__
 from oculus.clock import now
 from oculus.collectors.base import CollectError, Context, Count
+from oculus.collectors.extract.documents import HUB_JSON, loads, loads_politely
 from oculus.collectors.manners import LONGEST_SILENCE, REFUSALS, Host, Rate, retry_after, span_text
 from oculus.collectors.network import explain
+from oculus.collectors.tls import TlsContexts, TlsSettings
 from oculus.cooperate import pause
 from oculus.model import Micros
 from oculus.threads import NativeThreads
@@ -45,9 +46,6 @@ _CHUNK = 64 * 1024  # bytes of a body that are taken at once
 _REDIRECTS = 5  # that are followed at most
 _PASSED_ON = frozenset({301, 302, 303, 307, 308})
 
-# Longest body that is parsed in the hub: 2 ms. The parser lets nobody else run.
-_HUB_JSON = 64 * 1024  # bytes
-
 _REMEMBERED = 200  # answers that are kept to be asked for again by their validator …
 _REMEMBERED_SIZE = 256 * 1024  # … and the longest such body, in bytes
 
@@ -58,6 +56,10 @@ def check_proxy(url: str) -> None:
     """Raise ValueError unless `url` names a proxy, or is empty."""
     if url and urlsplit(url).scheme not in ("http", "https"):
         raise ValueError(f"{url!r} is not the URL of a proxy (such as http://proxy.local:3128)")
+
+
+# The files of a client's certificate and of its key, which may be empty where the first holds both.
+Certificate = tuple[str, str] | None
 
 
 class SourceError(CollectError):
@@ -78,6 +80,7 @@ class Request:
     rates: tuple[Rate, ...] = ()
     proxy: str = ""
     verify: bool | str = True  # or a file of authorities
+    certificate: Certificate = None  # to show
     secrets: tuple[str, ...] = ()
 
     @property
@@ -226,9 +229,11 @@ class Fetcher:
     def counts(self) -> Iterator[Count]:
         """Yield what was asked of each host."""
         asked, refused = "Requests to sources and APIs.", "Refusals by sources and APIs."
+        held = "Requests to sources and APIs that were not sent, since their limit was used up."
         for name, host in self.hosts.items():
             yield Count("oculus_fetches_total", "counter", asked, host.requests, {"host": name})
             yield Count("oculus_fetches_refused_total", "counter", refused, host.refusals, {"host": name})
+            yield Count("oculus_fetches_throttled_total", "counter", held, host.throttled, {"host": name})
 
     def close(self) -> None:
         """Close the connections that wait for another request."""
@@ -237,9 +242,9 @@ class Fetcher:
 
     def parse_json(self, body: bytes) -> Any:
         """Return parsed JSON; raises ValueError. What is long is parsed beside the hub."""
-        if len(body) <= _HUB_JSON:
-            return _loads(body)
-        return self._parser.run(_loads_politely, body)
+        if len(body) <= HUB_JSON:
+            return loads(body)
+        return self._parser.run(loads_politely, body)
 
     def aside(self, work: Callable[..., Any], *arguments: Any) -> Any:
         """Run `work` in a native thread: for computing over what a host sent."""
@@ -262,9 +267,10 @@ class Fetcher:
             if not wait:
                 return
             if waited + wait > request.timeout:
-                raise SourceError(
-                    f"the limit of {request.host} is used up for {span_text(wait)}", retry_in=wait
-                )
+                # Nobody's failure, and no news: more is wanted than the limit allows.
+                host.throttled += 1
+                told = f"the limit of {request.host} is used up for {span_text(wait)}"
+                raise SourceError(told, retry_in=wait, told=True)
             self._sleep(wait)
             waited += wait
 
@@ -311,11 +317,14 @@ class Fetcher:
             else requests.utils.get_environ_proxies(url)
         )
         if url.startswith("https"):
-            tls_context(request.verify)
+            try:
+                tls_context(request.verify, request.certificate)
+            except OSError as error:  # its text tells the file
+                raise SourceError(str(error)) from None
         for _ in range(_REDIRECTS + 1):
             response = self._session.request(
                 method, url, headers=headers, data=body, timeout=request.timeout, stream=True,
-                allow_redirects=False, proxies=proxies, verify=request.verify,
+                allow_redirects=False, proxies=proxies, verify=request.verify, cert=request.certificate,
             )  # fmt: skip
             with response:
                 location = response.headers.get("Location")
@@ -347,40 +356,25 @@ class _Adapter(HTTPAdapter):
         """Name the context instead of the file of authorities."""
         host, tls = super().build_connection_pool_key_attributes(request, verify, cert)
         if host["scheme"] == "https":
-            return host, {"cert_reqs": tls["cert_reqs"], "ssl_context": tls_context(verify)}
+            return host, {"cert_reqs": tls["cert_reqs"], "ssl_context": tls_context(verify, cert)}
         return host, tls
 
     def cert_verify(self, conn: Any, url: str, verify: Any, cert: Any) -> None:
         """Leave the connection as it is: its context has the authorities."""
 
 
-_tls_contexts: dict[bool | str, ssl.SSLContext] = {}
+_tls_contexts = TlsContexts()
 
 
-def tls_context(verify: bool | str) -> ssl.SSLContext:
-    """Return the one TLS context for the usual authorities, those of a file, or none; raises OSError.
-
-    To read the authorities takes 40 ms, so that is done once, and beside the hub.
-    """
-    if verify not in _tls_contexts:
-        threads = NativeThreads(1)
-        try:
-            _tls_contexts[verify] = threads.run(_make_tls_context, verify)
-        finally:
-            threads.close()
-    return _tls_contexts[verify]
-
-
-def _make_tls_context(verify: bool | str) -> ssl.SSLContext:
-    context = create_urllib3_context()
+def tls_context(verify: bool | str, certificate: Certificate = None) -> ssl.SSLContext:
+    """Return the one TLS context for the usual authorities, those of a file, or none; raises OSError."""
     if verify is False:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    else:
-        context.load_verify_locations(certifi.where() if verify is True else verify)
-        context.verify_mode = ssl.CERT_REQUIRED
-        context.check_hostname = True
-    return context
+        disable_warnings(InsecureRequestWarning)  # at each request: the user wants it so
+    cert_file, key_file = certificate or ("", "")
+    ca_file = verify if isinstance(verify, str) else ""
+    return _tls_contexts.get(
+        TlsSettings(verify=verify is not False, ca_file=ca_file, cert_file=cert_file, key_file=key_file)
+    )
 
 
 def _read(response: requests.Response, most: int) -> bytes:
@@ -411,26 +405,6 @@ def _followed(url: str, location: str) -> str:
     if after.scheme not in ("http", "https") or (before.scheme, after.scheme) == ("https", "http"):
         raise SourceError(f"redirected to {after.scheme}, away from {before.scheme}")
     return target
-
-
-def _no_constant(name: str) -> float:
-    raise ValueError(f"{name} is no number")
-
-
-def _loads(body: bytes) -> Any:
-    return json.loads(body.decode("utf-8-sig"), parse_constant=_no_constant)
-
-
-def _same(pairs: dict[str, Any]) -> dict[str, Any]:
-    return pairs
-
-
-def _loads_politely(body: bytes) -> Any:
-    # Hooks in Python make the parser pass the interpreter on between two objects or numbers.
-    return json.loads(
-        body.decode("utf-8-sig"), parse_constant=_no_constant, object_hook=_same,
-        parse_float=lambda text: float(text), parse_int=lambda text: int(text),  # noqa: PLW0108
-    )  # fmt: skip
 
 
 def _reason(error: BaseException) -> str:

@@ -2,25 +2,39 @@
 
 Speaks HTTP/1.1 on a plain socket: a new connection for each request, so that every phase is really
 measured, and about a third of the CPU time of a client library. Phases are those of blackbox_exporter,
-each summed over redirects: `dns` is the look-up, `connect` the TCP connect, `tls` the handshake (0 for
-plain HTTP), `ttfb` from the connection being ready to the first byte of the answer; `rtt` is the whole,
-the body's transfer included.
+each summed over redirects: `dns` is the look-up, `connect` the TCP connect (through a proxy that to the
+proxy, and its consent), `tls` the handshake (0 for plain HTTP), `ttfb` from the connection being ready to the
+first byte of the answer; `rtt` is the whole, the body's transfer included.
 """
 
 from __future__ import annotations
 
-import re
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
-from urllib.parse import SplitResult, quote, urljoin, urlsplit
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
 
-import gevent
 from gevent import socket
 
-from oculus import __version__
 from oculus.collectors.base import Context
+from oculus.collectors.http_answer import MAX_BODY, Head, Take, read_answer, read_head
+from oculus.collectors.http_expect import Answer, ExpectSettings, fault_of
+from oculus.collectors.http_request import (
+    DEFAULT_PORTS,
+    REDIRECTS,
+    Ask,
+    AuthSettings,
+    authority,
+    body_type,
+    check_bearer,
+    check_headers,
+    check_http_proxy,
+    check_method,
+    check_url,
+    url_auth,
+    without_credentials,
+)
 from oculus.collectors.network import (
     Outcome,
     Probe,
@@ -32,66 +46,12 @@ from oculus.collectors.network import (
     resolve,
 )
 from oculus.collectors.tls import TlsSettings, client_context, not_after
-from oculus.config.decode import between, setting
+from oculus.config.decode import Size, between, setting
 from oculus.config.settings import CollectorSpec
+from oculus.model import slug
+from oculus.threads import NativeThreads
 
-if TYPE_CHECKING:
-    import ssl
-
-MAX_HEAD = 64 * 1024  # bytes of status line and headers; servers commonly stop at 8 to 16 KiB
-MAX_BODY = 10 * 1024 * 1024  # bytes of a body that are read before the probe gives up
-_CHUNK = 64 * 1024  # bytes asked of the socket at once
-_URL_SIGNS = "/?#[]@!$&'()*+,;=%:~"  # what a URL may hold as it is (RFC 3986); the rest is quoted
-_UNPRINTABLE = re.compile(r"[\x00-\x20\x7f]")
-_REDIRECTS = frozenset({301, 302, 303, 307, 308})
-_DEFAULT_PORTS = {"http": 80, "https": 443}
 _DAY = 86_400.0  # seconds
-
-
-@dataclass(frozen=True, slots=True)
-class StatusSet:
-    """A set of status codes: `200`, `200-299`, `200-299,301`."""
-
-    ranges: tuple[tuple[int, int], ...]
-
-    @classmethod
-    def parse(cls, text: str) -> StatusSet:
-        """Return the set that `text` describes; raises ValueError."""
-        ranges = []
-        for part in text.replace(" ", "").split(","):
-            low, dash, high = part.partition("-")
-            if not low.isdecimal() or (dash and not high.isdecimal()):
-                raise ValueError(f"{text!r} is no set of status codes (such as 200, 200-299 or 200-299,404)")
-            first, last = int(low), int(high or low)
-            if not 100 <= first <= last <= 599:
-                raise ValueError(f"{part!r} is no range of status codes (100 to 599)")
-            ranges.append((first, last))
-        return cls(tuple(ranges))
-
-    def __contains__(self, status: int) -> bool:
-        return any(low <= status <= high for low, high in self.ranges)
-
-    def __str__(self) -> str:
-        return ",".join(f"{low}-{high}" if low != high else str(low) for low, high in self.ranges)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ExpectSettings:
-    """`expect:`: what the answer must be for the target to count as up."""
-
-    status: StatusSet = setting(StatusSet.parse("200-299"), help="status codes that are right")
-
-
-def check_url(url: str) -> None:
-    """Raise ValueError unless `url` is one that this probe can fetch."""
-    parts = urlsplit(url)
-    if parts.scheme not in _DEFAULT_PORTS or not parts.hostname:
-        raise ValueError(f"{url!r} is not a URL (such as https://example.com/health)")
-    if parts.username is not None:
-        raise ValueError("the URL holds a user name or password, which this version cannot send")
-    _ = parts.port  # raises ValueError when it is no port number
-    if _UNPRINTABLE.search(url):
-        raise ValueError(f"{url!r} holds a space or control character (write it as %20)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,17 +59,49 @@ class HttpSettings(ProbeSettings):
     """Settings of `probe: http`."""
 
     target: str = setting(help="URL to fetch", check=check_url)
+    method: str = setting("", help="GET, or POST where there is a body", check=check_method)
+    headers: Mapping[str, str] = setting(
+        factory=dict, help="headers to send", check=check_headers, secret=True
+    )
+    body: str = setting("", help="text to send", secret=True)
+    auth: AuthSettings | None = setting(None, help="user and password")
+    bearer: str = setting("", help="token for Authorization: Bearer", check=check_bearer, secret=True)
+    proxy: str = setting("", help="HTTP proxy", check=check_http_proxy, secret=True)
     redirects: int = setting(10, help="redirects that are followed at most; 0 for none", check=between(0, 50))
+    max_body: Size = setting(Size(MAX_BODY), help="longest body that is read", check=between(1e3, 50e6, "B"))
     expect: ExpectSettings = setting(ExpectSettings(), help="what the answer must be")
     tls: TlsSettings = setting(TlsSettings(), help="how the certificate is judged")
 
+    def __post_init__(self) -> None:
+        given = {
+            "auth": self.auth is not None,
+            "bearer": bool(self.bearer),
+            "an Authorization header": "authorization" in map(str.lower, self.headers),
+            "a user name in the URL": urlsplit(self.target).username is not None,
+        }
+        if sum(given.values()) > 1:
+            told = " and ".join(what for what, is_given in given.items() if is_given)
+            raise ValueError(f"has {told} (keep one of them)")
+        if self.body and self.method in ("GET", "HEAD"):
+            raise ValueError(f"a {self.method} has no body (leave method out, or use POST)")
+        if self.method == "HEAD" and self.expect.reads_body:
+            raise ValueError("the answer to a HEAD has no body of which something can be expected (use GET)")
 
-@dataclass(frozen=True, slots=True)
-class Head:
-    """Status and headers of an answer; header names in lower case, the last of equal ones kept."""
+    def default_name(self) -> str:
+        """The name is the slug of the target, without the credentials that it may hold."""
+        return slug(without_credentials(self.target))
 
-    status: int
-    headers: dict[str, str] = field(default_factory=dict)
+    def ask(self) -> Ask:
+        """Return the first request."""
+        headers = dict(self.headers)
+        url = urlsplit(self.target)
+        token = f"Bearer {self.bearer}" if self.bearer else self.auth.header if self.auth else url_auth(url)
+        if token:
+            headers["Authorization"] = token
+        if self.body and "content-type" not in map(str.lower, headers):
+            headers["Content-Type"] = body_type(self.body)
+        method = self.method or ("POST" if self.body else "GET")
+        return Ask(method, urlsplit(without_credentials(self.target)), headers, self.body.encode())
 
 
 class HttpProbe(Probe):
@@ -122,186 +114,96 @@ class HttpProbe(Probe):
     def __init__(self, spec: CollectorSpec, context: Context) -> None:
         super().__init__(spec, context)
         assert isinstance(spec.settings, HttpSettings)
-        self._settings = spec.settings
-        self._first = urlsplit(spec.settings.target)
-        self._requests: dict[SplitResult, bytes] = {}
+        settings = self._settings = spec.settings
+        self._first = settings.ask()
+        self._reads_body = settings.expect.reads_body
+        self._expects_more = settings.expect != ExpectSettings(status=settings.expect.status)
+        self._proxy = urlsplit(settings.proxy) if settings.proxy else None
+        self._proxy_auth = url_auth(self._proxy) if self._proxy else ""
+
+    def describe(self) -> Mapping[str, str]:
+        """Every sample tells the target, without credentials."""
+        assert isinstance(self.spec.settings, HttpSettings)
+        return {"target": without_credentials(self.spec.settings.target)}
 
     def attempt(self, trace: Trace) -> Outcome:
         """Fetch the target and follow its redirects."""
-        url = self._first
+        settings = self._settings
+        ask = self._first
         cert_days: float | None = None
-        for _ in range(self._settings.redirects + 1):
-            head, days = self._fetch(url, trace)
+        body: list[bytes] = []
+        for _ in range(settings.redirects + 1):
+            body.clear()
+            head, days = self._fetch(ask, trace, body.append if self._reads_body else None)
             cert_days = cert_days if days is None else days
             location = head.headers.get("location")
-            if self._settings.redirects == 0 or head.status not in _REDIRECTS or not location:
+            if settings.redirects == 0 or head.status not in REDIRECTS or not location:
                 break
-            url = self._follow(url, location)
+            ask = ask.follow(head.status, location)
         else:
-            raise ProbeError(f"more than {self._settings.redirects} redirects")
+            raise ProbeError(f"more than {settings.redirects} redirects")
         total = trace.end()
         values = milliseconds({name: trace.phases.get(name, 0.0) for name in self.phases})
         values["status"] = float(head.status)
         if cert_days is not None:
             values["cert_days"] = round(cert_days, 3)
-        if head.status not in self._settings.expect.status:
-            error = f"status {head.status}, expected {self._settings.expect.status}"
+        error = settings.expect.status_fault(head.status)
+        if self._expects_more and not error:
+            trace.enter("expect")
+            answer = Answer(head, b"".join(body), total, cert_days, settings.max_body)
+            error = fault_of(settings.expect, answer, self._aside)
+        if error:
             return Outcome(False, values, error, "expect")
         values["rtt"] = round(total * 1000.0, 3)
         return Outcome(True, values)
 
-    def _follow(self, url: SplitResult, location: str) -> SplitResult:
-        try:
-            target = urljoin(url.geturl(), location)
-            check_url(target)
-        except ValueError as error:
-            raise ProbeError(f"redirected to where this cannot go: {error}") from None
-        return urlsplit(target)
-
-    def _fetch(self, url: SplitResult, trace: Trace) -> tuple[Head, float | None]:
+    def _fetch(self, ask: Ask, trace: Trace, take: Take | None) -> tuple[Head, float | None]:
         """Send one request; return the answer's head and, over TLS, the days its certificate has left."""
-        host = url.hostname or ""
-        tls = self._tls_context() if url.scheme == "https" else None
+        settings = self._settings
+        secure = ask.url.scheme == "https"
+        tls = client_context(settings.tls, self.context) if secure else None
+        proxy, proxy_auth = self._proxy, None
         trace.enter("dns")
-        addresses = resolve(host, url.port or _DEFAULT_PORTS[url.scheme], self._settings.family)
+        if proxy is None:
+            addresses = resolve(ask.host, ask.port, settings.family, settings.resolver)
+        else:
+            port = proxy.port or DEFAULT_PORTS["http"]
+            addresses = resolve(proxy.hostname or "", port, settings.family, settings.resolver)
+            proxy_auth = None if secure else self._proxy_auth
         trace.enter("connect")
         sock = connect(addresses)
         try:
             days = None
             if tls is not None:
+                if proxy is not None:
+                    self._tunnel(sock, ask, trace)
                 trace.enter("tls")
                 # Shaken hands apart, so that a time limit in between finds the socket to close.
-                secure = tls.wrap_socket(sock, server_hostname=host, do_handshake_on_connect=False)
-                sock = secure
-                secure.do_handshake()
-                days = (not_after(secure.getpeercert(binary_form=True) or b"") - time.time()) / _DAY
+                wrapped = tls.wrap_socket(sock, server_hostname=ask.host, do_handshake_on_connect=False)
+                sock = wrapped
+                wrapped.do_handshake()
+                days = (not_after(wrapped.getpeercert(binary_form=True) or b"") - time.time()) / _DAY
             trace.enter("ttfb")
-            sock.sendall(self._request(url))
-            head = read_response(sock, trace)
-            return head, days
+            sock.sendall(ask.wire(proxy_auth))
+            return read_answer(sock, trace, ask.method, settings.max_body, take), days
         finally:
             sock.close()
 
-    def _request(self, url: SplitResult) -> bytes:
-        request = self._requests.get(url)
-        if request is None:
-            path = quote((url.path or "/") + (f"?{url.query}" if url.query else ""), safe=_URL_SIGNS)
-            host = url.netloc.rpartition("@")[2]
-            if not host.isascii():
-                host = host.encode("idna").decode("ascii")
-            request = (
-                f"GET {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: Oculus/{__version__}\r\n"
-                "Accept: */*\r\nConnection: close\r\n\r\n"
-            ).encode("ascii")
-            self._requests = {url: request}  # redirects rarely change; one is remembered
-        return request
+    def _tunnel(self, sock: socket.socket, ask: Ask, trace: Trace) -> None:
+        """Have the proxy connect to the target (RFC 9110 §9.3.6); raises ProbeError when it does not."""
+        host = authority(ask.url, with_port=True)
+        auth = f"Proxy-Authorization: {self._proxy_auth}\r\n" if self._proxy_auth else ""
+        sock.sendall(f"CONNECT {host} HTTP/1.1\r\nHost: {host}\r\n{auth}\r\n".encode("latin-1"))
+        try:
+            head, rest = read_head(sock, trace)
+        except ProbeError as error:
+            raise ProbeError(f"the proxy: {error}") from None
+        if not 200 <= head.status < 300:
+            raise ProbeError(f"the proxy answered CONNECT with status {head.status}")
+        if rest:
+            raise ProbeError("the proxy sent something where the server should speak first")
 
-    def _tls_context(self) -> ssl.SSLContext:
-        return client_context(self._settings.tls, self.context)
-
-
-def read_response(sock: socket.socket, trace: Trace) -> Head:
-    """Read one answer to its end and return its head; enters the phase `transfer` at the first byte.
-
-    Interim (1xx) answers are passed over. Raises ProbeError for what is not HTTP or is too long.
-    """
-    data = b""
-    passed_over = 0  # bytes of interim answers
-    while True:
-        end = data.find(b"\r\n\r\n")
-        if passed_over + max(end, 0) > MAX_HEAD or (end < 0 and len(data) > MAX_HEAD):
-            raise ProbeError(f"headers of more than {MAX_HEAD // 1024} KiB")
-        if end < 0:
-            piece = sock.recv(_CHUNK)
-            if not piece:
-                raise ProbeError("answer cut short" if data else "connection closed before the answer")
-            if trace.current == "ttfb":
-                trace.enter("transfer")
-            data += piece
-            if not b"HTTP/".startswith(data[:5]) and not data.startswith(b"HTTP/"):
-                raise ProbeError("the answer is not HTTP")
-            continue
-        head = _parse_head(data[:end])
-        data = data[end + 4 :]
-        if head.status >= 200 or head.status == 101:
-            break
-        passed_over += end + 4
-    if head.status in (101, 204, 304):
-        return head
-    for size in _body(sock, head, data):
-        if size > MAX_BODY:
-            raise ProbeError(f"a body of more than {MAX_BODY // 1024 // 1024} MiB")
-    return head
-
-
-def _parse_head(data: bytes) -> Head:
-    lines = data.decode("latin-1").split("\r\n")
-    words = lines[0].split(" ", 2)
-    if not re.match(r"HTTP/\d\.\d \d{3}(?: |$)", lines[0]):
-        raise ProbeError("the answer's status line is not HTTP")
-    headers = {}
-    for line in lines[1:]:
-        name, colon, value = line.partition(":")
-        if colon:
-            headers[name.strip().lower()] = value.strip()
-    return Head(int(words[1]), headers)
-
-
-def _body(sock: socket.socket, head: Head, data: bytes) -> Iterator[int]:
-    """Read a body by its framing (RFC 9112 §6.3); yield the bytes seen so far after each piece."""
-    if "chunked" in head.headers.get("transfer-encoding", "").lower():
-        yield from _chunks(sock, data)
-        return
-    seen = len(data)
-    yield seen
-    length = head.headers.get("content-length")
-    if length is None:
-        while piece := _receive(sock):
-            seen += len(piece)
-            yield seen
-        return
-    if not length.isdecimal() or len(length) > 18:
-        raise ProbeError(f"Content-Length {length!r} is no number")
-    while seen < int(length):
-        piece = _receive(sock)
-        if not piece:
-            raise ProbeError(f"body cut short: {seen} of {length} bytes")
-        seen += len(piece)
-        yield seen
-
-
-def _chunks(sock: socket.socket, data: bytes) -> Iterator[int]:
-    """Read a chunked body up to its last chunk; what follows (trailers) is left to the closing socket."""
-    seen = at = 0  # with the framing, so that tiny chunks count too; `at` is how far `data` has been read
-    while True:
-        while (end := data.find(b"\r\n", at)) < 0:
-            data, at = data[at:], 0
-            if len(data) > MAX_HEAD:
-                raise ProbeError("a chunk's size line without an end")
-            data += _more(sock)
-        digits = data[at:end].partition(b";")[0].strip()
-        if not digits or digits.strip(b"0123456789abcdefABCDEF"):
-            raise ProbeError("the body's chunks are malformed")
-        size = int(digits, 16)
-        if size == 0:
-            return
-        length = end - at + 2 + size + 2  # size line, chunk and its line end
-        seen += length
-        yield seen  # before it is there: one that is too long need not be waited for
-        at += length
-        while len(data) < at:
-            at -= len(data)
-            data = _more(sock)
-
-
-def _more(sock: socket.socket) -> bytes:
-    piece = _receive(sock)
-    if not piece:
-        raise ProbeError("body cut short")
-    return piece
-
-
-def _receive(sock: socket.socket) -> bytes:
-    gevent.idle()  # reading from a socket that always has data would never let another greenlet run
-    piece: bytes = sock.recv(_CHUNK)
-    return piece
+    def _aside(self, work: Any, *arguments: Any) -> Any:
+        """Run what would hold the hub in a native thread, which all probes share."""
+        threads = self.context.shared("bodies", lambda: NativeThreads(1))
+        return threads.run(work, *arguments)

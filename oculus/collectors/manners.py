@@ -101,6 +101,7 @@ class Host:
         self.backoff = Backoff(_REFUSED_FIRST, _REFUSED_LAST)
         self.requests = 0
         self.refusals = 0
+        self.throttled = 0  # requests that the bucket did not allow in time
 
 
 def retry_after(status: int, headers: Mapping[str, str]) -> float | None:

@@ -7,11 +7,13 @@ measurement too. A failed probe writes `.up` = 0 with the reason in its tags, an
 from __future__ import annotations
 
 import errno
+import ipaddress
 import os
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal, cast
+from urllib.parse import urlsplit
 
 import gevent
 from gevent import socket
@@ -24,11 +26,25 @@ from oculus.model import Sample, Tags, slug
 # Pause before an attempt is repeated: outlasts a dropped packet's neighbours, not a target's outage.
 RETRY_DELAY = 0.2  # seconds
 
+# Time for finding out whether a failure is the target's: two looks at the canaries (see `uplink`), and a
+# second for a loaded machine.
+EXCUSE = 6.0  # seconds
+
+# Time that an address has to answer where there is another: three times a slow satellite link's round trip.
+CONNECT_DELAY = 2.0  # seconds
+
 Family = Literal["any", "ipv4", "ipv6"]
 _FAMILIES = {"any": socket.AF_UNSPEC, "ipv4": socket.AF_INET, "ipv6": socket.AF_INET6}
 
 SocketAddress = tuple[str, int] | tuple[str, int, int, int]
 Address = tuple[int, SocketAddress]  # with its family
+
+
+def _check_resolver(text: str) -> None:
+    if text:
+        from oculus.collectors.resolver import check_server
+
+        check_server(text)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,14 +62,19 @@ class ProbeSettings(CollectorSettings):
         0, help="attempts that follow a failed one before the run counts as failed", check=between(0, 10)
     )
     family: Family = setting("any", help="IP version: any, ipv4 or ipv6")
+    failures: int = setting(
+        1, help="failed runs in a row until the target counts as down", check=between(1, 100)
+    )
+    successes: int = setting(1, help="good runs in a row until it counts as up again", check=between(1, 100))
+    resolver: str = setting("", help="name server to ask instead of the system's", check=_check_resolver)
 
     def default_name(self) -> str:
         """The name is the target's slug."""
         return slug(self.target)
 
     def longest_run(self) -> float:
-        """All attempts and pauses, and a second for a loaded machine."""
-        return (self.timeout + RETRY_DELAY) * (self.retries + 1) + 1.0
+        """All attempts and pauses, and some seconds to find out whose failure it is."""
+        return (self.timeout + RETRY_DELAY) * (self.retries + 1) + EXCUSE
 
 
 class ProbeError(Exception):
@@ -115,6 +136,15 @@ class Probe(Collector):
         self.probe_settings = spec.settings
         self._stem = f"{self.prefix}.{spec.name}."
         self._symbols: dict[str, str] = {}
+        self._on_this_host = is_loopback(spec.settings.target)
+        if spec.settings.resolver:
+            from oculus.collectors.resolver import prepare
+
+            prepare()
+        self._up: bool | None = None  # what the target counts as
+        self._last_up = True
+        self._in_a_row = 0  # runs that went like the last one
+        self._unknown = False
 
     def describe(self) -> Mapping[str, str]:
         """Every sample tells its target."""
@@ -126,20 +156,40 @@ class Probe(Collector):
         raise NotImplementedError
 
     def collect(self) -> Iterator[Sample]:
-        """Probe, again if it fails and retries are left, and yield the last outcome's samples."""
-        outcome = self._limited()
+        """Probe, again if it fails and retries are left, and yield the last outcome's samples.
+
+        A failure that is not the target's (the host has lost the network, or a maintenance window is open)
+        makes the result unknown: it counts as neither up nor down.
+        """
+        outcome = self.look()
         for _ in range(self.probe_settings.retries):
             if outcome.up:
                 break
             gevent.sleep(RETRY_DELAY)
-            outcome = self._limited()
+            outcome = self.look()
+        why = {} if outcome.up else {"error": outcome.error, "phase": outcome.phase}
+        excuse = "" if outcome.up else self.context.excuse(self._stem.rstrip("."), self._on_this_host)
+        if excuse:
+            self._unknown = True
+            yield Sample(self.symbol("unknown"), 1.0, None, Tags({"reason": excuse, **why}))
+            return
         for part, value in outcome.values.items():
             yield Sample(self.symbol(part), value)
-        if outcome.up:
-            yield Sample(self.symbol("up"), 1.0)
-        else:
-            why = Tags({"error": outcome.error, "phase": outcome.phase})
-            yield Sample(self.symbol("up"), 0.0, None, why)
+        if self._unknown:
+            self._unknown = False
+            yield Sample(self.symbol("unknown"), 0.0)
+        self._count(outcome.up)
+        if self._up is not None:
+            yield Sample(self.symbol("up"), float(self._up), None, Tags(why))
+
+    def _count(self, up: bool) -> None:
+        """Count a run in a row of equal ones; enough of them, or the first one of all, decide."""
+        self._in_a_row = self._in_a_row + 1 if up == self._last_up else 1
+        self._last_up = up
+        settings = self.probe_settings
+        needed = settings.successes if up else settings.failures
+        if self._in_a_row >= needed or (up and self._up is None):
+            self._up = up
 
     def symbol(self, part: str) -> str:
         """Return the symbol that ends in `part`."""
@@ -148,7 +198,8 @@ class Probe(Collector):
             symbol = self._symbols[part] = self._stem + part
         return symbol
 
-    def _limited(self) -> Outcome:
+    def look(self) -> Outcome:
+        """Probe once, within the time of an attempt; raises nothing for a target that is down."""
         trace = Trace()
         seconds = None if self.keeps_time else self.probe_settings.timeout
         with gevent.Timeout(seconds) as limit:
@@ -162,6 +213,17 @@ class Probe(Collector):
                 error = explain(failure)
         completed = {name: trace.phases[name] for name in self.phases if name in trace.phases}
         return Outcome(False, milliseconds(completed), error, trace.current)
+
+
+def is_loopback(target: str) -> bool:
+    """Tell whether a host, host:port or URL is on this host, which needs no network."""
+    host = urlsplit(target if "://" in target else f"//{target}").hostname or target
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
 
 
 def milliseconds(phases: Mapping[str, float]) -> dict[str, float]:
@@ -184,7 +246,7 @@ def explain(failure: Exception) -> str:
     return str(failure) or type(failure).__name__
 
 
-def resolve(host: str, port: int, family: Family) -> list[Address]:
+def resolve(host: str, port: int, family: Family, resolver: str = "") -> list[Address]:
     """Return the addresses of a host in the order to try; raises socket.gaierror.
 
     A literal address needs no look-up and stays off the resolver's threads.
@@ -201,6 +263,13 @@ def resolve(host: str, port: int, family: Family) -> list[Address]:
         host = socket.inet_ntop(literal, packed)  # one spelling: replies to a ping are matched by it
         address: SocketAddress = (host, port) if literal == socket.AF_INET else (host, port, 0, 0)
         return [(int(literal), address)]
+    if resolver:
+        from oculus.collectors.resolver import lookup
+
+        return [
+            (kind, (text, port) if kind == socket.AF_INET else (text, port, 0, 0))
+            for kind, text in lookup(host, family, resolver)
+        ]
     try:
         found = socket.getaddrinfo(host, port, wanted, socket.SOCK_STREAM)
     except ValueError:  # an empty or overlong label
@@ -211,11 +280,14 @@ def resolve(host: str, port: int, family: Family) -> list[Address]:
 def connect(addresses: list[Address]) -> socket.socket:
     """Connect to the first address that answers; raises the last one's OSError.
 
-    A host with an IPv6 address and no IPv6 route is reached by IPv4 this way, as browsers do.
+    A host with an IPv6 address and no IPv6 route is reached by IPv4 this way, as browsers do. One that drops
+    packets is given up for the next after a moment.
     """
     failure: OSError = OSError(errno.EADDRNOTAVAIL, os.strerror(errno.EADDRNOTAVAIL))
-    for family, address in addresses:
+    for index, (family, address) in enumerate(addresses):
         sock = socket.socket(family, socket.SOCK_STREAM)
+        if index < len(addresses) - 1:
+            sock.settimeout(CONNECT_DELAY)
         try:
             sock.connect(address)
         except OSError as error:
@@ -225,6 +297,7 @@ def connect(addresses: list[Address]) -> socket.socket:
             sock.close()
             raise
         else:
+            sock.settimeout(None)
             return sock
     raise failure
 

@@ -19,11 +19,16 @@ import time
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import gevent
+from loguru import logger
 
 from oculus.clock import LAST_TIME, SECOND, iso, now
 from oculus.collectors.base import CollectError, Collector
+from oculus.collectors.contained import module_of
+from oculus.cooperate import slices
+from oculus.errors import reason
 from oculus.model import Event, Micros, Sample, Tags, is_symbol
 from oculus.supervise import Supervisor
 
@@ -33,6 +38,12 @@ FIRST_WITHIN = 30.0  # seconds
 
 # Most samples of one run; a collector that yields without end is cut off here.
 MAX_SAMPLES = 100_000
+
+# Most series of one collector: one that makes names up without end would fill pages and memory.
+MAX_SERIES = 10_000
+
+# A run is followed by the next no sooner than this, whatever the collector asks for: the hub must turn.
+_LEAST_REST = 0.01  # seconds
 
 # An aligned collector runs this long after the interval has ended, for what is still on its way.
 GRACE = 0.25  # seconds
@@ -73,6 +84,8 @@ class Job:
     rest: float | None = None  # seconds to the next run, where it is not the interval that tells
     pace: float = 0.0  # seconds that the last run that went well asked to rest
     told: bool = False  # whether its failure was reported as its own
+    series: int = 0  # that nobody else brought before
+    refused: str = ""  # a series too many that the run brought
     merged: dict[Tags, Tags] = field(default_factory=dict)
 
     @property
@@ -147,9 +160,18 @@ class Scheduler:
         going = [self._jobs.pop(id) for id in (ids or tuple(self._jobs))]
         self._supervisor.stop(*(f"collector {job.id}" for job in going))
         for job in going:
-            job.collector.close()
+            try:
+                job.collector.close()
+            except (Exception, SystemExit) as failure:
+                logger.error("collector {} could not be closed: {}", job.id, reason(failure))
         left = {job.collector.group for job in self._jobs.values()}
         self._begun = {group: begun for group, begun in self._begun.items() if group in left}
+
+    def once(self, collector: Collector) -> Job:
+        """Run a collector here and now, and return how that went."""
+        job = Job(collector)
+        self._run(job)
+        return job
 
     def _loop(self, job: Job) -> None:
         collector, clock = job.collector, self._monotonic
@@ -191,11 +213,16 @@ class Scheduler:
         limit, job.rest, told = settings.longest_run(), None, False
         with gevent.Timeout(limit) as timer:
             try:
-                for count, sample in enumerate(collector.collect()):
+                for count, sample in enumerate(slices(collector.collect())):
                     if count >= MAX_SAMPLES:
                         raise RunFailed(f"more than {MAX_SAMPLES} samples in one run")
                     self._take(_stamped(sample, ts, job), job, samples)
+                if job.refused:
+                    refused, job.refused = job.refused, ""
+                    raise RunFailed(f"more than {MAX_SERIES} series; those beyond are left out, as {refused}")
                 job.rest, collector.rest = collector.rest, None
+                if job.rest is not None:
+                    job.rest = max(_LEAST_REST, job.rest)
                 job.pace = job.rest or 0.0
             except gevent.Timeout as fired:
                 error = f"not done after {limit:g} s" if fired is timer else f"timed out: {fired}"
@@ -203,8 +230,10 @@ class Scheduler:
                 error, job.rest, told = str(failure), failure.retry_in, failure.told
                 if job.rest is not None:
                     job.rest = max(job.rest, min(_LEAST_RETRY, settings.interval))
-            except Exception as failure:
-                error = f"{type(failure).__name__}: {failure}"
+            except RunFailed as failure:
+                error = str(failure)
+            except (Exception, SystemExit) as failure:
+                error = reason(failure, module_of(collector.spec))
             except gevent.GreenletExit:  # ended by a reload or the stop of the program
                 self._put(samples)
                 raise
@@ -216,6 +245,11 @@ class Scheduler:
     def _take(self, sample: Sample, job: Job, samples: list[Sample]) -> None:
         """Add a sample to those of a run, unless it is a quote that was seen before."""
         symbol = sample.symbol
+        if symbol not in self.origins:
+            if job.series >= MAX_SERIES:
+                job.refused = job.refused or symbol
+                return
+            job.series += 1
         self.origins[symbol] = job
         if job.collector.quotes:
             quote = (sample.ts or Micros(0), sample.value)
@@ -258,12 +292,14 @@ def until_boundary(present: Micros, interval: float) -> float:
     return left / SECOND
 
 
-def _stamped(sample: Sample, ts: Micros, job: Job) -> Sample:
+def _stamped(sample: Any, ts: Micros, job: Job) -> Sample:
     """Return the sample with its time and the collector's tags; raises RunFailed for what is no sample."""
+    if not isinstance(sample, Sample) or not isinstance(sample.symbol, str):
+        raise RunFailed(f"{repr(sample)[:100]} is no sample")
     if not is_symbol(sample.symbol):
         raise RunFailed(f"{sample.symbol!r} is not a symbol")
     value, candle = sample.value, sample.candle
-    if not math.isfinite(value):
+    if not hasattr(value, "__float__") or not math.isfinite(value):
         raise RunFailed(f"{sample.symbol} is {value}, which is no finite number")
     if (
         candle is not None

@@ -46,8 +46,10 @@ class SharedRequest:
         try:
             return cast("Body", self._round.get())
         except CollectError as error:
-            self._teller = self._teller or user
-            raise CollectError(str(error), retry_in=error.retry_in, told=user != self._teller) from None
+            if not error.told:
+                self._teller = self._teller or user
+            told = error.told or user != self._teller
+            raise CollectError(str(error), retry_in=error.retry_in, told=told) from None
 
     def leave(self, user: str) -> None:
         """Forget a collector; another one tells its failure, if that goes on."""
@@ -62,7 +64,7 @@ class SharedRequest:
             document = answer.json() if self._as_json else None
         except SourceError as error:
             wait = self._backoff.fail() if error.retry_in is None else error.retry_in
-            outcome.set_exception(CollectError(self._told(error), retry_in=wait))
+            outcome.set_exception(CollectError(self._told(error), retry_in=wait, told=error.told))
         except Exception as error:  # a bug: those who wait must hear of it
             outcome.set_exception(error)
         else:

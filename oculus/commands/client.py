@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import re
 import socket
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -58,6 +59,13 @@ class Client:
             answer = json.loads(self._http.getresponse().read())
         _check(answer)
         return dict(answer)
+
+    def damage(self) -> bool:
+        """Tell whether the daemon has met a damaged part of the database; raises Refused."""
+        with _told_plainly():
+            self._http.request("GET", "/metrics")
+            text = self._http.getresponse().read().decode(errors="replace")
+        return re.search(r"^oculus_database_damaged 1\b", text, re.MULTILINE) is not None
 
     def copy(self, kind: str, sql: str, told: Told) -> str:
         """Have a copy made; return its name in the folder of copies, where it lasts until `close`.

@@ -32,7 +32,7 @@ _BAR = 24  # characters
 def table(columns: Columns, rows: Rows, width: int | None) -> str:
     """Return lines for people: aligned, numbers to the right, no wider than `width` if that is given."""
     right = [kind.removeprefix("U").startswith(_NUMBERS) and "[" not in kind for _, kind in columns]
-    cells = [[_clean(name) for name, _ in columns], *([_cell(value) for value in row] for row in rows)]
+    cells = [[clean(name) for name, _ in columns], *([_cell(value) for value in row] for row in rows)]
     widths = [max(_width(row[index]) for row in cells) for index in range(len(columns))]
     if width is not None:
         _squeeze(widths, width - len(_GAP) * (len(columns) - 1))
@@ -125,14 +125,15 @@ class Progress:
 
 
 def _cell(value: Any) -> str:
-    return "NULL" if value is None else _clean(_plain(value))
+    return "NULL" if value is None else clean(_plain(value))
 
 
 def _plain(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def _clean(text: str) -> str:
+def clean(text: str) -> str:
+    """Return a text that cannot move the cursor of a terminal, nor break a line."""
     return text.translate(_CONTROL)
 
 

@@ -1,9 +1,42 @@
-"""The arguments of query, backup, export and compact. Imports nothing heavy."""
+"""The arguments of the commands that do not run the daemon. Imports nothing heavy."""
 
 from __future__ import annotations
 
 import argparse
 from typing import Any
+
+
+def add_probing(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the commands that look at a target, and at the host."""
+    probe = commands.add_parser(
+        "probe",
+        help="run one collector once and tell what it saw",
+        description="Runs one collector once and prints what it saw, phase by phase: oculus probe http"
+        " https://example.com, oculus probe ping 192.0.2.1 count=5, oculus probe --config config.yaml NAME.",
+        usage="oculus probe [--config FILE] [--format {table,json}] KIND [TARGET] [KEY=VALUE ...]\n"
+        "       oculus probe [--config FILE] [--format {table,json}] NAME",
+        allow_abbrev=False,
+    )
+    probe.add_argument(
+        "what", metavar="KIND|NAME", nargs="*",
+        help="a kind (see oculus check --kinds), its target and settings; or a collector's name",
+    )  # fmt: skip
+    probe.add_argument("--config", metavar="FILE", help="the configuration that NAME is in, and the plugins")
+    probe.add_argument(
+        "--format", choices=("table", "json"), default="table", help="how it is printed (table)"
+    )
+    doctor = commands.add_parser(
+        "doctor",
+        help="tell what this host permits and lacks",
+        description="Looks at everything that Oculus needs of a host: ping, DNS, clock, disk, memory, files,"
+        " database … Changes nothing, and works while the daemon runs. Status 1 when something fails.",
+        allow_abbrev=False,
+    )
+    doctor.add_argument("--config", metavar="FILE", help="the configuration that is to run here")
+    doctor.add_argument("--db", metavar="PATH", type=_file, help="the database (default: oculus.db)")
+    doctor.add_argument(
+        "--format", choices=("table", "json"), default="table", help="how it is printed (table)"
+    )
 
 
 def add_parsers(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

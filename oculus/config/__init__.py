@@ -13,27 +13,25 @@ from typing import Any, TypeVar
 from oculus.config import document
 from oculus.config.decode import decode, did_you_mean
 from oculus.config.document import Mistakes, Node
+from oculus.config.kinds import InstalledChannels, Kinds, PluginSource
 from oculus.config.settings import (
     CollectorSettings,
     CollectorSpec,
     DatabaseSettings,
     LogSettings,
+    MaintenanceSettings,
     RuleSettings,
     ServerSettings,
     Settings,
 )
 from oculus.errors import ConfigError, ExpressionError
-from oculus.model import slug
 
-__all__ = ["Settings", "Vocabulary", "load", "loads"]
+__all__ = ["Settings", "Vocabulary", "kinds", "load", "loads"]
 
 _T = TypeVar("_T")
 
-# Longest name of a collector; one made from a long URL would leave no room in the symbols (MAX_SYMBOL).
-_MAX_NAME = 100  # characters
-
 # Keys of the contract that this version does not serve yet: told apart from misspelt ones.
-_ANNOUNCED_KEYS = ("derived", "export", "plugins")
+_ANNOUNCED_KEYS = ("derived", "export")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +41,7 @@ class Vocabulary:
     `collectors` gives the settings class of each kind, `type` or `type/probe`; the class is made when it
     is asked for, so that only the kinds in use are imported. `announced_channels` are known names that this
     version does not serve yet: they are accepted with a warning. `check_condition` and `check_message` raise
-    ExpressionError.
+    ExpressionError. `plugins` gives the kinds and channels that are not built in.
     """
 
     collectors: Mapping[str, Callable[[], type[CollectorSettings]]]
@@ -51,12 +49,26 @@ class Vocabulary:
     announced_channels: frozenset[str]
     check_condition: Callable[[str], object]
     check_message: Callable[[str], object]
+    plugins: PluginSource
 
 
 def load(path: str, vocabulary: Vocabulary, environ: Mapping[str, str] = os.environ) -> Settings:
     """Read the file at `path` and return its settings; raises ConfigError with every mistake."""
     mistakes = Mistakes()
     return _settings(document.read(path, mistakes, environ), vocabulary, mistakes)
+
+
+def kinds(path: str | None, vocabulary: Vocabulary, environ: Mapping[str, str] = os.environ) -> Kinds:
+    """Return the kinds that the file at `path` may name, or one without plugins; raises ConfigError."""
+    found = Kinds(vocabulary.collectors, vocabulary.plugins)
+    if path is not None:
+        mistakes = Mistakes()
+        sections = document.read(path, mistakes, environ).value
+        assert isinstance(sections, dict)
+        found.plug(sections.get("plugins"), mistakes)
+        if mistakes.errors:
+            raise ConfigError(mistakes.errors)
+    return found
 
 
 def loads(text: str, name: str, vocabulary: Vocabulary, environ: Mapping[str, str] = os.environ) -> Settings:
@@ -68,7 +80,10 @@ def loads(text: str, name: str, vocabulary: Vocabulary, environ: Mapping[str, st
 def _settings(root: Node, vocabulary: Vocabulary, mistakes: Mistakes) -> Settings:
     sections = root.value
     assert isinstance(sections, dict)
-    known = ["server", "database", "collectors", "rules", "notifications", "log", "include"]
+    known = [
+        "server", "database", "collectors", "rules", "notifications", "log", "include", "plugins",
+        "maintenance", "canaries",
+    ]  # fmt: skip
     for key, node in sections.items():
         if key in _ANNOUNCED_KEYS:
             mistakes.add(node, key, "is not available in this version", line=root.key_lines[key])
@@ -78,15 +93,49 @@ def _settings(root: Node, vocabulary: Vocabulary, mistakes: Mistakes) -> Setting
     server = _section(sections, "server", ServerSettings, mistakes)
     database = _section(sections, "database", DatabaseSettings, mistakes)
     log = _section(sections, "log", LogSettings, mistakes)
-    collectors = _collectors(sections, vocabulary, mistakes)
+    known_kinds = Kinds(vocabulary.collectors, vocabulary.plugins)
+    known_kinds.plug(sections.get("plugins"), mistakes)
+    collectors = _collectors(sections, known_kinds, mistakes)
+    installed = InstalledChannels(vocabulary.plugins)
     channels = _channels(sections, vocabulary, mistakes)
-    rules = _rules(sections, vocabulary, channels, mistakes)
+    rules = _rules(sections, vocabulary, channels, installed, mistakes)
+    windows = [
+        decode(node, MaintenanceSettings, path, mistakes)
+        for path, node in _items(sections, "maintenance", mistakes)
+    ]
+    canaries = _canaries(sections, mistakes)
     if mistakes.errors:
         raise ConfigError(mistakes.errors)
     assert server is not None
     assert database is not None
     assert log is not None
-    return Settings(server, database, log, collectors, rules, tuple(mistakes.warnings))
+    return Settings(
+        server, database, log, collectors, rules, tuple(mistakes.warnings),
+        maintenance=tuple(window for window in windows if window is not None),
+        canaries=canaries,
+        channels=installed.used,
+    )  # fmt: skip
+
+
+def _canaries(sections: dict[str, Node], mistakes: Mistakes) -> tuple[str, ...]:
+    """Return the hosts that tell whether this one has a way out: none, or two and more."""
+    node = sections.get("canaries")
+    if node is None or node.value is None:
+        return ()
+    if not isinstance(node.value, list):
+        mistakes.add(node, "canaries", f"is {node.kind} (a list of hosts)")
+        return ()
+    found = []
+    for index, item in enumerate(node.value):
+        if not isinstance(item.value, str) or item.broken:
+            mistakes.add(item, f"canaries[{index}]", f"is {item.kind} (a host, such as 1.1.1.1)")
+        elif item.value in found:
+            mistakes.add(item, f"canaries[{index}]", f"{item.value} is there twice")
+        else:
+            found.append(item.value)
+    if len(node.value) == 1:
+        mistakes.add(node, "canaries", "is one host, whose outage would look like ours (name two or more)")
+    return tuple(found)
 
 
 def _section(sections: dict[str, Node], key: str, cls: type[_T], mistakes: Mistakes) -> _T | None:
@@ -112,29 +161,13 @@ def _items(sections: dict[str, Node], key: str, mistakes: Mistakes) -> list[tupl
     return items
 
 
-def _collectors(
-    sections: dict[str, Node], vocabulary: Vocabulary, mistakes: Mistakes
-) -> tuple[CollectorSpec, ...]:
+def _collectors(sections: dict[str, Node], kinds: Kinds, mistakes: Mistakes) -> tuple[CollectorSpec, ...]:
     specs: list[CollectorSpec] = []
     taken: dict[str, str] = {}
     for path, node in _items(sections, "collectors", mistakes):
-        kind = _kind(node, path, vocabulary, mistakes)
-        if kind is None:
-            continue
-        told_by = frozenset({"type", "probe"} if "/" in kind else {"type"})
-        settings = decode(node, vocabulary.collectors[kind](), path, mistakes, ignore=told_by)
-        if settings is None:
-            continue
-        name = settings.name or settings.default_name()
-        if not name:
-            mistakes.add(node, f"{path}.name", "is missing (the name that its symbols carry)")
-            continue
-        spec = CollectorSpec(kind, slug(name), settings)
-        if len(spec.name) > _MAX_NAME:
-            told = (
-                f'the name "{spec.name[:20]}…" has more than {_MAX_NAME} characters (give it a shorter one)'
-            )
-            mistakes.add(node, f"{path}.name", told)
+        kind = kinds.of(node, path, mistakes)
+        spec = None if kind is None else kinds.collector(kind, node, path, mistakes)
+        if spec is None:
             continue
         first = taken.setdefault(spec.id, path)
         if first != path:
@@ -143,34 +176,6 @@ def _collectors(
             continue
         specs.append(spec)
     return tuple(specs)
-
-
-def _kind(node: Node, path: str, vocabulary: Vocabulary, mistakes: Mistakes) -> str | None:
-    """Return the collector kind that an entry names, or None when there is no such kind here."""
-    kinds = vocabulary.collectors
-    types = {kind.partition("/")[0] for kind in kinds}
-    wanted = _word(node, "type", path, types, mistakes)
-    if wanted is None:
-        return None
-    probes = {kind.partition("/")[2] for kind in kinds if kind.startswith(f"{wanted}/")}
-    if not probes:
-        return wanted
-    probe = _word(node, "probe", path, probes, mistakes)
-    return None if probe is None else f"{wanted}/{probe}"
-
-
-def _word(node: Node, key: str, path: str, known: set[str], mistakes: Mistakes) -> str | None:
-    assert isinstance(node.value, dict)
-    child = node.value.get(key)
-    if child is None or not isinstance(child.value, str):
-        mistakes.add(child or node, f"{path}.{key}", f"is missing (one of: {', '.join(sorted(known))})")
-        return None
-    if child.value not in known:
-        mistakes.add(
-            child, f"{path}.{key}", f'unknown {key} "{child.value}"{did_you_mean(child.value, known)}'
-        )
-        return None
-    return child.value
 
 
 def _channels(sections: dict[str, Node], vocabulary: Vocabulary, mistakes: Mistakes) -> set[str]:
@@ -202,8 +207,9 @@ def _channels(sections: dict[str, Node], vocabulary: Vocabulary, mistakes: Mista
 
 
 def _rules(
-    sections: dict[str, Node], vocabulary: Vocabulary, channels: set[str], mistakes: Mistakes
-) -> tuple[RuleSettings, ...]:
+    sections: dict[str, Node], vocabulary: Vocabulary, channels: set[str], installed: InstalledChannels,
+    mistakes: Mistakes,
+) -> tuple[RuleSettings, ...]:  # fmt: skip
     rules: list[RuleSettings] = []
     taken: dict[str, str] = {}
     for path, node in _items(sections, "rules", mistakes):
@@ -215,7 +221,7 @@ def _rules(
         # Looked at whatever else is wrong with the rule: all mistakes are told at once.
         _expression(node, "condition", path, vocabulary.check_condition, mistakes)
         _expression(node, "message", path, vocabulary.check_message, mistakes)
-        _rule_channels(node, path, vocabulary, channels, mistakes)
+        _rule_channels(node, path, vocabulary, channels, installed, mistakes)
         name = node.value.get("name")
         if name is not None and isinstance(name.value, str):
             first = taken.setdefault(name.value, path)
@@ -238,8 +244,9 @@ def _expression(rule: Node, key: str, path: str, check: Callable[[str], Any], mi
 
 
 def _rule_channels(
-    rule: Node, path: str, vocabulary: Vocabulary, channels: set[str], mistakes: Mistakes
-) -> None:
+    rule: Node, path: str, vocabulary: Vocabulary, channels: set[str], installed: InstalledChannels,
+    mistakes: Mistakes,
+) -> None:  # fmt: skip
     assert isinstance(rule.value, dict)
     listed = rule.value.get("channels")
     if listed is None:
@@ -251,6 +258,11 @@ def _rule_channels(
             continue
         if name in vocabulary.announced_channels:
             mistakes.warn(node, here, f'the channel "{name}" is not configured; its alerts go to the log')
-        else:
-            known = channels | vocabulary.announced_channels
-            mistakes.add(node, here, f'unknown channel "{name}"{did_you_mean(name, known)}')
+            continue
+        try:
+            if not installed.use(name):
+                known = channels | vocabulary.announced_channels | installed.names
+                mistakes.add(node, here, f'unknown channel "{name}"{did_you_mean(name, known)}')
+        except ConfigError as error:
+            for mistake in error.mistakes:
+                mistakes.add(node, here, mistake)

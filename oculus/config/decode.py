@@ -1,7 +1,8 @@
 """Nodes to typed settings: one frozen dataclass per section, every mistake at once.
 
 A settings class is its own documentation: `setting()` keeps the help text beside the type and default,
-and decoding, `oculus check` and the tests of the manual read the same fields.
+and decoding, `oculus check` and the tests of the manual read the same fields. A setting that is a secret may
+stand in a file of its own, which `<key>_file` names.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from functools import cache
 from typing import Any, Literal, NewType, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from oculus.config.document import Mistakes, Node
+from oculus.config.secret_files import hide, with_secrets
 
 Seconds = NewType("Seconds", float)
 Size = NewType("Size", int)
@@ -28,6 +30,7 @@ _SHOWN: dict[str, dict[str, float]] = {
     "s": {name: _UNITS[name] for name in ("d", "h", "m", "s", "ms")},
     "B": {name: _SIZES[name] for name in ("TB", "GB", "MB", "KB")},
 }
+
 _TRUE = ("true", "yes", "on")
 _FALSE = ("false", "no", "off")
 
@@ -44,7 +47,8 @@ def setting(
     """Declare a field of a settings class.
 
     `check` raises ValueError with what is wrong and, in brackets, what would be right. `key` is the name
-    in the file where Python cannot have it (`for`). A `secret` is never printed.
+    in the file where Python cannot have it (`for`). A `secret` is never printed, and `<key>_file` may name
+    a file that holds it.
     """
     metadata = {"help": help, "check": check, "key": key, "secret": secret}
     if factory is not None:
@@ -141,6 +145,11 @@ def decode(
     return None if value is _WRONG else value
 
 
+def check_class(cls: type) -> None:
+    """Raise TypeError or ValueError unless each setting of a class can be decoded."""
+    _plan(cls)
+
+
 def keys_of(cls: type) -> dict[str, dataclasses.Field[Any]]:
     """Return the fields of a settings class by their names in the file."""
     return {field.metadata.get("key") or field.name: field for field in dataclasses.fields(cls)}
@@ -155,15 +164,15 @@ def _dataclass(
         mistakes.add(node, path, f"is {node.kind} (a mapping of settings)")
         return _WRONG
     before = len(mistakes.errors)
-    wrong = False
-    known = _plan(cls)
+    known, files = _plan(cls), _file_keys(cls)
     found: dict[str, Any] = {}
-    for key, child in node.value.items():
+    given, wrong = with_secrets(node, files, path, mistakes) if files else (node.value, False)
+    for key, child in given.items():
         if key in ignore:
             continue
         here = f"{path}.{key}" if path else key
         if key not in known:
-            text = f"unknown key{did_you_mean(key, known)}"
+            text = f"unknown key{did_you_mean(key, [*known, *files])}"
             mistakes.add(child, here, text, line=node.key_lines.get(key))
             continue
         field, decoder = known[key]
@@ -171,21 +180,22 @@ def _dataclass(
             if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
                 mistakes.add(child, here, "is empty")
             continue
+        told = len(mistakes.errors)
         value = decoder(child, here, mistakes)
+        check = field.metadata.get("check")
         if value is _WRONG:
             wrong = True
-            continue
-        check = field.metadata.get("check")
-        if check is not None:
+        elif check is not None:
             try:
                 check(value)
             except ValueError as error:
                 mistakes.add(child, here, str(error))
-                continue
+        if field.metadata.get("secret") and len(mistakes.errors) > told:
+            hide(child, mistakes, told)
         found[field.name] = value
     for key, (field, _) in known.items():
         required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
-        if required and key not in node.value:
+        if required and key not in given and f"{key}_file" not in node.value:
             mistakes.add(node, f"{path}.{key}" if path else key, f"is missing ({field.metadata['help']})")
     if wrong or len(mistakes.errors) > before:
         return _WRONG
@@ -194,6 +204,14 @@ def _dataclass(
     except ValueError as error:  # a check over several fields, in __post_init__
         mistakes.add(node, path, str(error))
         return _WRONG
+
+
+@cache
+def _file_keys(cls: type) -> dict[str, str]:
+    """Return the keys that name a file with a secret, each with the setting that it is for."""
+    known = keys_of(cls)
+    secrets = (key for key, field in known.items() if field.metadata.get("secret"))
+    return {f"{key}_file": key for key in secrets if f"{key}_file" not in known}
 
 
 @cache
@@ -208,8 +226,8 @@ def _decoder(hint: Any) -> _Decoder:
         return _scalar(_SCALARS[hint])
     origin, arguments = get_origin(hint), get_args(hint)
     if origin in (Union, types.UnionType):
-        (inner,) = [argument for argument in arguments if argument is not types.NoneType]
-        return _decoder(inner)
+        inner = [argument for argument in arguments if argument is not types.NoneType]
+        return _decoder(inner[0]) if len(inner) == 1 else _single_or_mapping(*map(_decoder, inner))
     if origin is Literal:
         return _choice(arguments)
     if origin in (tuple, list):
@@ -237,6 +255,13 @@ def _scalar(parse: Callable[[str], Any]) -> _Decoder:
             return _WRONG
 
     return decode_scalar
+
+
+def _single_or_mapping(single: _Decoder, mapping: _Decoder) -> _Decoder:
+    """Return the decoder of a union, a scalar first: `tls: true` and `tls: {verify: false}`."""
+    return lambda node, path, mistakes: (mapping if isinstance(node.value, dict) else single)(
+        node, path, mistakes
+    )
 
 
 def _choice(allowed: tuple[Any, ...]) -> _Decoder:
@@ -281,13 +306,13 @@ def between(low: float, high: float, unit: str = "") -> Callable[[Any], None]:
     def check(value: float) -> None:
         if not low <= value <= high:
             # A number of hundreds of digits is no help, and fits no float.
-            given = f"{_shown(value, unit)} " if abs(value) < 1e15 else ""
-            raise ValueError(f"{given}is out of range ({_shown(low, unit)} to {_shown(high, unit)})")
+            given = f"{shown(value, unit)} " if abs(value) < 1e15 else ""
+            raise ValueError(f"{given}is out of range ({shown(low, unit)} to {shown(high, unit)})")
 
     return check
 
 
-def _shown(value: float, unit: str) -> str:
+def shown(value: float, unit: str = "") -> str:
     """Return a number as a person would write it: 0.1 s is 100ms, 32,000,000 B are 32MB."""
     for name, size in _SHOWN.get(unit, {}).items():
         if value >= size and abs(value / size - round(value / size)) < 1e-9:

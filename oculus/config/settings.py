@@ -6,12 +6,14 @@ Collector kinds derive their own settings from `CollectorSettings`, beside the c
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
 from oculus.config.decode import Seconds, Size, between, setting
 from oculus.model import Severity, is_symbol, slug
+from oculus.windows import Window, parse_cron, parse_once, parse_weekly
+from oculus.zones import check_zone, zone_or_local
 
 # Shortest interval and timeout: below this the measuring costs more than the measured.
 SHORTEST = 0.1  # seconds
@@ -184,13 +186,45 @@ class RuleSettings:
     channels: tuple[str, ...] = setting(("log",), help="where its alerts go")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MaintenanceSettings:
+    """One entry of `maintenance:`: a window, and the probes whose failures do not count in it."""
+
+    name: str = setting("maintenance", help="what the window is called")
+    match: tuple[str, ...] = setting(("*",), help="probes that it is for: net.http.site, net.tcp.*")
+    weekly: str = setting("", help="days and times of day: sun 02:00-04:00")
+    cron: str = setting("", help="cron expression of its beginnings")
+    duration: Seconds = setting(Seconds(3_600.0), help="how long it lasts after each", check=_duration)
+    start: str = setting("", help="beginning of a window that comes once: 2026-12-01 22:00")
+    end: str = setting("", help="its end")
+    timezone: str = setting("", help="zone of all these times; this host's when left out", check=check_zone)
+
+    def __post_init__(self) -> None:
+        if bool(self.weekly) + bool(self.cron) + bool(self.start or self.end) != 1:
+            raise ValueError("needs one of weekly, cron with duration, or start and end")
+        self.window()
+
+    def window(self) -> Window:
+        """Return the window; raises ValueError."""
+        zone = zone_or_local(self.timezone)
+        if self.weekly:
+            return parse_weekly(self.weekly, zone)
+        if self.cron:
+            return parse_cron(self.cron, self.duration, zone)
+        return parse_once(self.start, self.end, zone)
+
+
 @dataclass(frozen=True, slots=True)
 class CollectorSpec:
-    """One entry of `collectors:`, ready to be started. `name` is the slug that stands in its symbols."""
+    """One entry of `collectors:`, ready to be started. `name` is the slug that stands in its symbols.
+
+    `plugin` is the class of a kind that is not built in: a plugin that was changed is another class.
+    """
 
     kind: str
     name: str
     settings: CollectorSettings
+    plugin: type | None = None
 
     @property
     def id(self) -> str:
@@ -200,7 +234,9 @@ class CollectorSpec:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """A whole configuration, checked. `warnings` are lines for the user."""
+    """A whole configuration, checked. `warnings` are lines for the user; `channels` the functions of
+    installed channels that rules name.
+    """
 
     server: ServerSettings
     database: DatabaseSettings
@@ -208,3 +244,6 @@ class Settings:
     collectors: tuple[CollectorSpec, ...]
     rules: tuple[RuleSettings, ...]
     warnings: tuple[str, ...] = ()
+    maintenance: tuple[MaintenanceSettings, ...] = ()
+    canaries: tuple[str, ...] = ()
+    channels: Mapping[str, Callable[..., object]] = field(default_factory=dict)

@@ -8,22 +8,22 @@ from loguru import logger
 
 from oculus.model import Transition
 
-Send = Callable[[Transition], None]
+Send = Callable[[Transition], object]
 
 
 class Dispatcher:
-    """Sends each transition to each of its channels once; one that is not here is `log`."""
+    """Sends each transition to each of its `channels` once; one that is not here is `log`."""
 
     def __init__(self, channels: Mapping[str, Send]) -> None:
-        self._channels = channels
+        self.channels = channels
         self.sent = 0
         self.failed = 0
 
     def dispatch(self, transition: Transition) -> None:
         """Send one transition."""
-        for name in dict.fromkeys(name if name in self._channels else "log" for name in transition.channels):
+        for name in dict.fromkeys(name if name in self.channels else "log" for name in transition.channels):
             try:
-                self._channels[name](transition)
+                self.channels[name](transition)
             except Exception as error:
                 self.failed += 1
                 logger.error("channel {} failed: {}", name, error)

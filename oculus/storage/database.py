@@ -82,7 +82,7 @@ class Database:
         try:
             self._connect()
         except duckdb.Error as error:
-            raise _refusal(path, error) from None
+            raise refusal(path, error) from None
         try:
             schema.migrate(self.connection, path)
             # What a start reads anyway; damage there is told here.
@@ -301,7 +301,7 @@ def _make_room(path: str) -> None:
         return  # whatever it is, DuckDB meets it too
 
 
-def _refusal(path: str, error: duckdb.Error) -> StartError:
+def refusal(path: str, error: duckdb.Error) -> StartError:
     """Return one line that says why the file cannot be opened and what to do."""
     told = str(error)
     if "lock" in told.lower() and "conflicting" in told.lower():

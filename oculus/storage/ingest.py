@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import lru_cache
 from typing import Any
@@ -143,6 +143,19 @@ def write_state(connection: duckdb.DuckDBPyConnection, key: str, value: str) -> 
     """Remember `value` under `key`."""
     with transaction(connection):
         set_state(connection, key, value)
+
+
+def read_states(connection: duckdb.DuckDBPyConnection, prefix: str) -> dict[str, str]:
+    """Return all that was remembered under keys that begin with `prefix`."""
+    rows = connection.execute("select key, value from oculus_state where starts_with(key, $1)", [prefix])
+    return {str(key): str(value) for key, value in rows.fetchall()}
+
+
+def write_states(connection: duckdb.DuckDBPyConnection, states: Mapping[str, str]) -> None:
+    """Remember each value under its key, all or none of them."""
+    with transaction(connection):
+        for key, value in states.items():
+            set_state(connection, key, value)
 
 
 def set_state(connection: duckdb.DuckDBPyConnection, key: str, value: str) -> None:

@@ -16,7 +16,7 @@ from bottle import response
 from oculus.clock import SECOND, iso, now
 from oculus.cooperate import slices
 from oculus.errors import QueryError
-from oculus.model import ALERT_STATES, SEVERITIES, Micros, RuleState, Tags
+from oculus.model import ALERT_STATES, SEVERITIES, Micros, RuleState, Sample, Tags
 from oculus.storage import queries, sandbox, tiers
 from oculus.storage.latest import Series
 from oculus.web import exposition, inputs
@@ -46,13 +46,16 @@ def metrics(services: Services) -> str:
         and (until is None or series.ts <= until)
     )
     response.content_type = "application/json"
-    return '{"metrics": [' + ", ".join(map(_last_json, islice(wanted, limit))) + "]}"
+    stale = services.stale
+    entries = (_last_json(series, stale(series)) for series in islice(wanted, limit))
+    return '{"metrics": [' + ", ".join(entries) + "]}"
 
 
-def _last_json(series: Series) -> str:
-    """Return `_last` as JSON, three times as fast: all but value and time is remembered."""
+def _last_json(series: Series, stale: bool) -> str:
+    """Return `_last` as JSON, three times as fast: all but value, time and age is remembered."""
     head = _head_json(series.symbol, series.category, series.unit, series.tags)
-    return f'{head}, "value": {json.dumps(series.value)}, "ts": "{iso(series.ts)}"}}'
+    old = "true" if stale else "false"
+    return f'{head}, "value": {json.dumps(series.value)}, "ts": "{iso(series.ts)}", "stale": {old}}}'
 
 
 @lru_cache(maxsize=20_000)
@@ -60,12 +63,13 @@ def _head_json(symbol: str, category: str, unit: str, tags: Tags) -> str:
     return json.dumps({"symbol": symbol, "category": category, "unit": unit, "tags": tags})[:-1]
 
 
-def _last(series: Series) -> dict[str, Any]:
+def _last(series: Series, stale: bool) -> dict[str, Any]:
     return {
         "symbol": series.symbol,
         "category": series.category,
         "value": series.value,
         "ts": iso(series.ts),
+        "stale": stale,
         "unit": series.unit,
         "tags": series.tags,
     }
@@ -88,7 +92,7 @@ def metric(services: Services, symbol: str) -> dict[str, Any]:
     if (end - start) // step > MAX_POINTS:
         raise bad_request(f"that is more than {MAX_POINTS} points; take a longer step or a shorter range")
     found = services.readers.run(queries.points, symbol, start, end, step)
-    return _last(series) | {
+    return _last(series, services.stale(series)) | {
         "last": {"ts": iso(series.ts), "value": series.value},
         "from": iso(start),
         "to": iso(end),
@@ -235,7 +239,12 @@ def alert(event: queries.StoredEvent) -> dict[str, Any]:
 
 def push(services: Services, symbol: str | None = None) -> str:
     """POST /api/push and /api/push/{symbol}: samples from outside, all or none of them."""
-    body = inputs.json_body()
+    kind = inputs.content_type()
+    if "version=0.0.4" in kind or "openmetrics" in kind:
+        raise bad_request("Prometheus's text format goes to /api/push/metrics/job/<job>")
+    data = inputs.body()
+    number = inputs.number_of(data) if symbol is not None else None
+    body = inputs.json_of(data) if number is None else {"value": number}
     if isinstance(body, list):
         if len(body) > inputs.MAX_PUSH:
             raise Problem(413, "too_large", f"{len(body)} samples; at most {inputs.MAX_PUSH} in one request")
@@ -244,6 +253,11 @@ def push(services: Services, symbol: str | None = None) -> str:
         ]
     else:
         samples = [inputs.pushed_sample(body, symbol, "")]
+    return queued(services, samples)
+
+
+def queued(services: Services, samples: list[Sample]) -> str:
+    """Queue samples from outside and return the answer; raises Problem when there is no room."""
     if not services.offer(samples):
         raise Problem(503, "queue_full", "the queue is full; try again in a moment", retry_after=1)
     response.status = 202

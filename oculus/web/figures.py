@@ -55,6 +55,14 @@ def value_text(value: float, unit: str) -> str:
     return f"{value:.3g}"
 
 
+def measure(value: float, unit: str) -> tuple[str, str]:
+    """Return a value as people read it, and what stands behind it; bytes in the size that fits."""
+    if unit in ("B", "B/s") and math.isfinite(value):
+        number, _, size = size_text(abs(value)).partition(" ")
+        return f"{'−' if value < 0 else ''}{number}", size + unit[1:]
+    return value_text(value, unit), unit_text(unit)
+
+
 def unit_text(unit: str) -> str:
     """Return what stands behind a value."""
     return {"bool": "", "code": "", "probability": "%"}.get(unit, unit)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,6 +18,9 @@ from oculus.web.problems import Problem, bad_request
 MAX_BODY = 4 * 1024 * 1024  # bytes: 10,000 samples with tags fit
 MAX_PUSH = 10_000  # samples in one request
 MAX_TAGS = 32  # tags of one pushed sample
+MAX_NUMBER = 400  # bytes of a body that is one number: the largest whole one has 309 digits
+
+_NUMBER = re.compile(rb"\s*[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?\s*")
 
 # Epoch times are taken as seconds, milliseconds or microseconds by their size: as seconds the first bound
 # is in the year 5138.
@@ -110,25 +114,45 @@ def epoch(value: float) -> Micros:
     return Micros(round(value * unit))
 
 
-def json_body() -> Any:
-    """Return the request's JSON; raises Problem for what is none, or too long."""
+def content_type() -> str:
+    """Return what the request says that its body is, or an empty text."""
+    return str(request.environ.get("CONTENT_TYPE", ""))
+
+
+def body() -> bytes:
+    """Return the request's body; raises Problem for one that is too long, or cut short."""
     if (request.content_length or 0) > MAX_BODY:
         raise Problem(413, "too_large", f"the body is longer than {MAX_BODY} bytes")
     try:
-        data = request.environ["wsgi.input"].read(MAX_BODY + 1)
+        data: bytes = request.environ["wsgi.input"].read(MAX_BODY + 1)
     except OSError as error:
         raise bad_request(f"the body did not arrive whole: {error}") from None
     if len(data) > MAX_BODY:
         raise Problem(413, "too_large", f"the body is longer than {MAX_BODY} bytes")
+    return data
+
+
+def json_body() -> Any:
+    """Return the request's JSON; raises Problem for what is none, or too long."""
+    return json_of(body())
+
+
+def json_of(data: bytes) -> Any:
+    """Return a body as JSON; raises Problem for what is none."""
     try:
         text = data.decode()
-        body = json.loads(text)
+        found = json.loads(text)
         if "\\u" in text:
             # An escape may be half a character, which the database does not take.
-            json.dumps(body, ensure_ascii=False).encode()
+            json.dumps(found, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
         raise bad_request(f"the body is not JSON: {error}") from None
-    return body
+    return found
+
+
+def number_of(data: bytes) -> float | None:
+    """Return the number that a body is, as shells send it (`curl -d 12.5`), or None."""
+    return float(data) if len(data) <= MAX_NUMBER and _NUMBER.fullmatch(data) else None
 
 
 def pushed_sample(item: Any, symbol: str | None, at: str) -> Sample:

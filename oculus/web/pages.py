@@ -305,12 +305,18 @@ class Pages:
         up = by_part.get("up")
         main = next((by_part[part] for part in _MAIN if part in by_part), group[0])
         state = "" if up is None else "up" if up.value >= 0.5 else "down"
-        newest = up or main
+        unknown = by_part.get("unknown")
+        # What failed for a reason of ours says nothing about the target.
+        doubted = unknown if unknown is not None and unknown.value >= 0.5 else None
+        if doubted is not None:
+            state = ""
+        newest = doubted or up or main
         stale = self._services.stale(newest)
         down = state == "down"
-        shape = self._shape(main)
+        shape, state_of = self._shape(main), self._services.state
+        text, unit = figures.measure(main.value, main.unit)
         panel = _panel(main.category)
-        title = (stem if up else main.symbol).removeprefix(panel).lstrip(".") or stem
+        title = (stem if up or unknown else main.symbol).removeprefix(panel).lstrip(".") or stem
         # Odds are many to a market: the outcome is the title, and the market stands below.
         market, dot, outcome = title.rpartition(".") if panel.startswith("pred.") else ("", "", "")
         owner = [Fact("", market)] if dot else []
@@ -319,16 +325,16 @@ class Pages:
             symbol=main.symbol,
             title=title,
             state=state,
-            text="down" if down else figures.value_text(main.value, main.unit),
-            unit="" if down else figures.unit_text(main.unit),
-            trend="flat" if down else shape.trend if up else shape.direction,
+            text="unknown" if doubted else "down" if down else text,
+            unit="" if down or doubted else unit,
+            trend="flat" if down or doubted else shape.trend if up else shape.direction,
             change="" if up else shape.change,
             spark=shape.spark,
             facts=[*owner, *(_facts(by_part, newest.ts) if up else _figures(by_part, newest.ts))],
             reason=up.tags.get("error", "") if up is not None and down else "",
             at=iso(newest.ts),
             stale=stale,
-            note="" if stale else self._services.state(main.symbol),
+            note=doubted.tags.get("reason", "") if doubted else "" if stale else state_of(main.symbol),
         )
 
     def _shape(self, series: Series) -> figures.Shape:

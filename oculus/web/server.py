@@ -17,7 +17,7 @@ from loguru import logger
 from oculus import assets
 from oculus.cooperate import pause
 from oculus.errors import OculusError
-from oculus.web import api, auth, inputs
+from oculus.web import api, auth, heartbeats, inputs, pushes
 from oculus.web.pages import ErrorContext, Pages
 from oculus.web.problems import Problem, problem_of
 from oculus.web.services import Services
@@ -66,6 +66,12 @@ def routes(services: Services, pages: Pages, static: StaticFiles, login: Login) 
         ("GET", "/api/alerts", api.alerts),
         ("POST", "/api/push", api.push),
         ("POST", "/api/push/<symbol>", api.push),
+        ("POST", "/api/push/metrics/<group:path>", pushes.push),
+        ("PUT", "/api/push/metrics/<group:path>", pushes.push),
+        ("GET", "/api/heartbeat/<name>", heartbeats.ping),
+        ("GET", "/api/heartbeat/<name>/<action>", heartbeats.ping),
+        ("POST", "/api/heartbeat/<name>", heartbeats.ping),
+        ("POST", "/api/heartbeat/<name>/<action>", heartbeats.ping),
         ("GET", "/healthz", api.healthz),
         ("GET", "/readyz", api.readyz),
         ("GET", "/metrics", api.self_metrics),
@@ -108,6 +114,7 @@ class Gate:
 
     def __init__(self, services: Services, hosts: auth.HostCheck, rate: auth.RateLimit) -> None:
         self._token = services.server.token
+        self._pings = heartbeats.PingGate(services.heartbeats)
         self._hosts = hosts
         self._rate = rate
 
@@ -116,9 +123,17 @@ class Gate:
         path = request.path
         if path.startswith("/static/") or auth.LOCAL in request.environ:
             return
-        wait = self._rate.take(request.environ.get("REMOTE_ADDR", ""))
+        cookie = auth.cookie_in(inputs.header("Cookie"))
+        known = auth.authorized(self._token, inputs.header("Authorization"), cookie)
+        beat, keyed = self._pings.find(path) or (None, False)
+        if beat is not None and (keyed or known):
+            wait = self._pings.take(beat)
+        else:
+            wait = self._rate.take(request.environ.get("REMOTE_ADDR", ""))
         if wait:
             raise Problem(429, "too_many_requests", f"too many requests; wait {wait} s", retry_after=wait)
+        if keyed:
+            return
         host = inputs.header("Host")
         if not self._token and not self._hosts.allows(host):
             name = auth.host_of(host)
@@ -126,8 +141,7 @@ class Gate:
             raise Problem(403, "wrong_host", told)
         if request.method == "POST" and not auth.same_origin(inputs.header("Origin"), host):
             raise Problem(403, "wrong_origin", "this request comes from another site's page")
-        cookie = auth.cookie_in(inputs.header("Cookie"))
-        if path in _OPEN or auth.authorized(self._token, inputs.header("Authorization"), cookie):
+        if path in _OPEN or known:
             return
         if "text/html" in inputs.header("Accept") and request.method == "GET":
             raise HTTPResponse(status=303, headers={"Location": "/login"})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from oculus.config.settings import ServerSettings
 from oculus.model import RuleState, Sample
@@ -11,6 +12,9 @@ from oculus.storage.latest import Latest, Series
 from oculus.storage.readers import Readers
 from oculus.storage.upkeep import StorageReport
 from oculus.web.exposition import Metric
+
+if TYPE_CHECKING:
+    from oculus.collectors.heartbeats import Heartbeats
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +25,7 @@ class Services:
     `offer` queues samples from outside and tells whether they fitted. `not_ready` gives the reason why the
     daemon cannot do its work, or an empty text. `stale` tells whether a series' last value is
     too old to be believed, `state` gives a word about a symbol whose value does not move (`closed`).
-    `storage` tells where the space goes.
+    `storage` tells where the space goes. `heartbeats` takes pings.
     """
 
     server: ServerSettings
@@ -35,3 +39,4 @@ class Services:
     stale: Callable[[Series], bool]
     state: Callable[[str], str]
     storage: Callable[[], StorageReport]
+    heartbeats: Heartbeats

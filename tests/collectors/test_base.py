@@ -58,7 +58,7 @@ def test_every_kind_can_be_loaded(kind: str) -> None:
 def test_an_unknown_kind_is_a_key_error() -> None:
     """The configuration has checked the kind before."""
     with pytest.raises(KeyError):
-        collector_class("network/dns")
+        collector_class("network/none")
 
 
 def test_a_collector_must_say_what_it_collects() -> None:

@@ -104,7 +104,8 @@ class Rig:
         self.clock = Clock()
         self.fetcher = Fetcher(self.clock, self.clock.sleep)
         self.events: list[Event] = []
-        source = make(Options(self.service.url, KEY), self.fetcher, now)
+        at_home = type(make.__name__, (make,), {"url": self.service.url})
+        source = at_home(Options(api_key=KEY), self.fetcher, now)
         self.feed = Feed(source, self.events.append, self.clock)
 
     def ask(self, *items: str) -> list[Quotes | CollectError]:
@@ -190,6 +191,15 @@ def test_an_answer_stays_good_for_a_while(rig: Callable[..., Rig]) -> None:
     made.clock.now += 1.1
     assert made.values("a", "b", "c") == [1.0] * 3
     assert made.service.asked == [["a", "b"], ["c"], ["a", "b"]]
+
+
+def test_another_host_is_asked_as_often_as_the_user_says(rig: Callable[..., Rig]) -> None:
+    """How long an answer stays good is said of the source's own host, not of a server in its place."""
+    made = rig()
+    made.feed = Feed(Prices(Options(made.service.url), made.fetcher, now), made.events.append, made.clock)
+    made.values("a")
+    made.values("a")
+    assert made.service.asked == [["a"], ["a"]]
 
 
 def test_who_is_ended_hurts_nobody(rig: Callable[..., Rig]) -> None:

@@ -2,36 +2,35 @@
 
 from __future__ import annotations
 
+import os
+import ssl
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import gevent
 import pytest
 import trustme
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat
 from gevent import socket
 
 from oculus.collectors.base import Context
-from oculus.collectors.http import (
-    MAX_BODY,
-    ExpectSettings,
-    HttpProbe,
-    StatusSet,
-    check_url,
-)
+from oculus.collectors.http_answer import MAX_BODY
+from oculus.collectors.http_expect import ExpectSettings, StatusSet
+from oculus.collectors.http_request import check_url
 from oculus.collectors.network import ProbeError
-from oculus.collectors.tls import TlsSettings, not_after
+from oculus.collectors.tls import TlsSettings, client_context, not_after
 from oculus.model import Sample
 from oculus.supervise import Watchdog
 from tests.support import probes
 from tests.support.certificates import authority, der, in_days, server_context
+from tests.support.daemon import ROOT
 from tests.support.probes import answer, failure, forever, in_turn, ok, values
 from tests.support.servers import HttpServer, TcpServer, free_port, full_port
-
-_T = TypeVar("_T")
 
 TcpServers = Callable[..., TcpServer]
 HttpServers = Callable[..., HttpServer]
@@ -197,7 +196,7 @@ def test_the_path_is_sent_as_urls_are(tcp_server: TcpServers, rest: str, line: b
     assert b"Connection: close" in lines
 
 
-def test_credentials_of_a_url_are_not_sent_as_host(tcp_server: TcpServers) -> None:
+def test_credentials_of_a_url_are_no_part_of_its_host(tcp_server: TcpServers) -> None:
     """`user:password@` is no part of the Host header."""
     asked: list[bytes] = []
 
@@ -213,8 +212,9 @@ def test_credentials_of_a_url_are_not_sent_as_host(tcp_server: TcpServers) -> No
 
 @pytest.mark.parametrize(
     "url",
-    ["https://example.com", "http://[::1]:8080/x?y#z", "http://host:1/", "HTTP://EXAMPLE.COM/%20"],
-)
+    ["https://example.com", "http://[::1]:8080/x?y#z", "http://host:1/", "HTTP://EXAMPLE.COM/%20",
+     "http://user@host/", "http://user:pass%40word@host/"],
+)  # fmt: skip
 def test_urls_that_can_be_fetched_are_taken(url: str) -> None:
     """Both schemes, ports, IPv6 addresses, queries."""
     check_url(url)
@@ -225,8 +225,7 @@ def test_urls_that_can_be_fetched_are_taken(url: str) -> None:
     [
         "example.com", "ftp://example.com", "http://", "http:///path", "https://:443/", "http://host:port/",
         "http://host:99999/", "http://a b/", "http://host/a b", "http://host/\n", "http://host/\x7f",
-        "http://user@host/", "http://user:secret@host/",
-        "http://[::1", "", "javascript:alert(1)",
+        "http://user@/", "http://[::1", "", "javascript:alert(1)",
     ],
 )  # fmt: skip
 def test_urls_that_cannot_be_fetched_are_refused(url: str) -> None:
@@ -340,15 +339,15 @@ def test_an_enormous_length_is_refused(tcp_server: TcpServers) -> None:
         (b"HTTP/1.1 200 OK\r\n", b"X: y\r\n" * 500, "headers of more than 64 KiB"),
         (b"HTTP/1.1 200 ", b"O" * 5000, "headers of more than 64 KiB"),
         (b"", b"HTTP/1.1 100 Continue\r\n\r\n" * 100, "headers of more than 64 KiB"),
-        (b"HTTP/1.1 200 OK\r\n\r\n", b"x" * 65536, "a body of more than 10 MiB"),
+        (b"HTTP/1.1 200 OK\r\n\r\n", b"x" * 65536, "a body of more than 10 MB"),
         (
             b"HTTP/1.1 200 OK\r\nContent-Length: 99999999999\r\n\r\n",
             b"x" * 65536,
-            "a body of more than 10 MiB",
+            "a body of more than 10 MB",
         ),
-        (CHUNKED, b"8000\r\n" + b"x" * 0x8000 + b"\r\n", "a body of more than 10 MiB"),
-        (CHUNKED, b"1\r\nx\r\n" * 5000, "a body of more than 10 MiB"),
-        (CHUNKED + b"ffffffffff\r\n", b"x", "a body of more than 10 MiB"),
+        (CHUNKED, b"8000\r\n" + b"x" * 0x8000 + b"\r\n", "a body of more than 10 MB"),
+        (CHUNKED, b"1\r\nx\r\n" * 5000, "a body of more than 10 MB"),
+        (CHUNKED + b"ffffffffff\r\n", b"x", "a body of more than 10 MB"),
     ],
     ids=["headers", "status line", "interim", "until close", "length", "chunks", "tiny chunks", "one chunk"],
 )
@@ -792,36 +791,84 @@ def test_a_body_until_close_ends_without_a_farewell_of_tls(
     assert fetch(f"https://127.0.0.1:{server.port}/", tls=UNVERIFIED)["up"].value == 1.0
 
 
-class CountingContext(Context):
-    """A context that remembers for which keys something was made."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.made: list[Any] = []
-
-    def shared(self, key: Any, make: Callable[[], _T]) -> _T:
-        """Count what is made."""
-
-        def counted() -> _T:
-            self.made.append(key)
-            return make()
-
-        return super().shared(key, counted)
-
-
-def test_probes_with_equal_tls_settings_share_one_context(
-    ca: tuple[trustme.CA, str], tls_server: TlsServers
-) -> None:
-    """A context costs 20 ms and memory: one is made for each distinct setting, not for each probe."""
-    server = tls_server(ca[0].issue_cert("127.0.0.1"))
-    context = CountingContext()
+def test_probes_with_equal_tls_settings_share_one_context(ca: tuple[trustme.CA, str]) -> None:
+    """A context costs 20 ms and memory: one is made for each distinct setting, also when many ask at once."""
+    context, other = Context(), Context()
     settings = [TlsSettings(ca_file=ca[1])] * 3 + [TlsSettings(verify=False)] * 2
-    for tls in settings:
-        collector = probes.probe("http", server.url, context, tls=tls)
-        assert isinstance(collector, HttpProbe)
-        probes.run(collector)
-        probes.run(collector)
-    assert context.made == [TlsSettings(ca_file=ca[1]), TlsSettings(verify=False)]
+    asking = [gevent.spawn(client_context, tls, context) for tls in settings]
+    gevent.joinall(asking, raise_error=True)
+    made = [greenlet.value for greenlet in asking]
+    assert made[0] is made[1] is made[2]
+    assert made[3] is made[4]
+    assert made[0] is not made[3]
+    assert client_context(settings[0], context) is made[0]
+    assert client_context(settings[0], other) is not made[0]
+
+
+@pytest.mark.parametrize("shows", [True, False])
+def test_a_certificate_is_shown_to_a_server_that_wants_one(
+    ca: tuple[trustme.CA, str], http_server: HttpServers, tmp_path: Path, shows: bool
+) -> None:
+    """With `cert_file`, its key in the same file or another, the server lets us in; without, it does not."""
+    context = server_context(ca[0].issue_cert("127.0.0.1"))
+    context.verify_mode = ssl.CERT_REQUIRED
+    ca[0].configure_trust(context)
+    server = http_server(context=context)
+    ours = ca[0].issue_cert("probe@example.com")
+    ours.private_key_and_cert_chain_pem.write_to_path(str(tmp_path / "both.pem"))
+    ours.private_key_pem.write_to_path(str(tmp_path / "key.pem"))
+    ours.cert_chain_pems[0].write_to_path(str(tmp_path / "cert.pem"))
+    both = TlsSettings(ca_file=ca[1], cert_file=str(tmp_path / "both.pem"))
+    apart = TlsSettings(
+        ca_file=ca[1], cert_file=str(tmp_path / "cert.pem"), key_file=str(tmp_path / "key.pem")
+    )
+    for tls in (both, apart) if shows else (TlsSettings(ca_file=ca[1]),):
+        samples = fetch(server.url, tls=tls)
+        assert samples["up"].value == float(shows)
+        if not shows:
+            assert failure(samples)[0] in ("tls", "ttfb")
+
+
+def test_a_certificate_that_is_of_no_use_is_told(ca: tuple[trustme.CA, str], tmp_path: Path) -> None:
+    """A key that does not fit, or that is locked, is a failed probe: nobody is asked on the terminal."""
+    key = rsa.generate_private_key(65537, 2048)
+    locked = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"secret"))
+    (tmp_path / "locked.pem").write_bytes(locked)
+    cert = tmp_path / "cert.pem"
+    ca[0].issue_cert("a@example.com").cert_chain_pems[0].write_to_path(str(cert))
+    for key_file in (tmp_path / "locked.pem", Path(ca[1])):
+        tls = TlsSettings(cert_file=str(cert), key_file=str(key_file))
+        assert failure(fetch("https://127.0.0.1:1/", tls=tls))[1].startswith(f"tls.cert_file {cert}: ")
+    with pytest.raises(ValueError, match="key_file without cert_file"):
+        TlsSettings(key_file=str(cert))
+
+
+AUTHORITIES = """
+import sys
+from gevent import monkey
+monkey.patch_all()
+from oculus.collectors.base import Context
+from oculus.collectors.tls import TlsSettings, client_context
+print(len(client_context(TlsSettings(), Context()).get_ca_certs()))
+"""
+
+
+def test_authorities_are_the_systems_and_else_those_of_a_package(
+    ca: tuple[trustme.CA, str], tmp_path: Path
+) -> None:
+    """A company's own authority in the system's store counts; a slim container without a store works too."""
+
+    def count(**environment: str) -> int:
+        done = subprocess.run(
+            [sys.executable, "-c", AUTHORITIES], env=os.environ | {"PYTHONPATH": str(ROOT)} | environment,
+            capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        return int(done.stdout)
+
+    nowhere = str(tmp_path / "nowhere")
+    assert count(SSL_CERT_FILE=ca[1], SSL_CERT_DIR=nowhere) == 1
+    assert count(SSL_CERT_FILE=nowhere, SSL_CERT_DIR=nowhere) > 50
+    assert count(SSL_CERT_FILE=nowhere, SSL_CERT_DIR=str(tmp_path)) > 50
 
 
 # -- certificates' dates --------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ import pytest
 from gevent import socket
 
 from oculus.collectors.base import Context
-from oculus.collectors.ping import PACKET_GAP, EchoSocket, Mode, Pinger, PingSettings, checksum
+from oculus.collectors.ping import EchoSocket, Mode, Pinger, PingSettings, checksum, jitter
 from oculus.config.decode import Seconds
 from oculus.model import Sample
 from tests.support import probes
@@ -92,8 +92,61 @@ def test_the_packets_of_a_run_keep_their_distance(in_mode: Contexts, mode: Mode)
     context = in_mode(mode)
     started = time.monotonic()
     samples = ping("127.0.0.1", context, count=3)
-    assert time.monotonic() - started >= 2 * PACKET_GAP * 0.95
+    assert time.monotonic() - started >= 2 * 0.2 * 0.95
     assert samples["loss"].value == 0.0
+    assert 0.0 <= samples["jitter"].value < 1000.0
+    assert samples["jitter"].value == round(samples["jitter"].value, 3)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("size", [0, 1, 7, 8, 9, 1472, 1473, 9001, 65_507])
+@pytest.mark.parametrize("target", ["127.0.0.1", "::1"])
+def test_packets_of_any_size_come_back(in_mode: Contexts, mode: Mode, size: int, target: str) -> None:
+    """From an empty payload to the largest: odd ones, fragments, and longer ones than are read."""
+    assert values(ping(target, in_mode(mode), size=size))["up"] == 1.0
+
+
+def test_what_is_sent_has_its_size_and_ttl() -> None:
+    """Another socket sees the bytes behind the header, the TTL and a right checksum, of fragments as well."""
+    told = run_in_namespace(
+        IN_NAMESPACE
+        + """
+from gevent import socket
+from oculus.collectors.ping import checksum
+
+def seen(size, ttl):
+    with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP) as sniffer:
+        ping("127.0.0.1", count=1, size=size, ttl=ttl)
+        packet = sniffer.recv(70_000)
+    return [packet[20], len(packet) - 28, packet[8], checksum(packet[20:])]
+
+with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+    fcntl.ioctl(sock, 0x8922, struct.pack("16si20x", b"lo", 1500))  # SIOCSIFMTU
+context.shared(Pinger, Pinger).mode = "raw socket"
+tell([seen(0, 1), seen(7, 255), seen(56, 0), seen(60_001, 9)])
+"""
+    )
+    assert told == [[8, 0, 1, 0], [8, 7, 255, 0], [8, 56, 64, 0], [8, 60_001, 9, 0]]
+
+
+@pytest.mark.parametrize("mode", SOCKETS)
+@pytest.mark.parametrize("target", ["127.0.0.1", "::1"])
+def test_fragments_of_many_targets_are_told_apart(mode: Mode, target: str) -> None:
+    """Large packets over a link that takes small ones only, all at once with small ones."""
+    told = run_in_namespace(
+        IN_NAMESPACE
+        + f"""
+set_kernel("ipv4/ping_group_range", "0 0")
+with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+    fcntl.ioctl(sock, 0x8922, struct.pack("16si20x", b"lo", 1500))  # SIOCSIFMTU
+context.shared(Pinger, Pinger).mode = {mode!r}
+sizes = [*(0, 1, 7, 8, 9, 56, 1473, 3000, 20_001) * 3, 65_507]
+running = [gevent.spawn(ping, {target!r}, count=1, size=size) for size in sizes]
+gevent.joinall(running, raise_error=True)
+tell([greenlet.get()[-1][1] for greenlet in running])
+"""
+    )
+    assert told == [1.0] * 28
 
 
 def test_the_target_is_in_the_tags() -> None:
@@ -388,13 +441,18 @@ FakePing = Callable[..., dict[str, Sample]]
 
 
 def test_the_command_gets_its_arguments(fake_ping: FakePing, tmp_path: Path) -> None:
-    """IP version, number of packets, whole seconds to wait, and an address that needs no look-up."""
+    """IP version, packets, whole seconds to wait, and an address that needs no look-up.
+
+    In less than 16 bytes the command has no place for the time, and tells none.
+    """
     asked = tmp_path / "asked"
     fake_ping(f'echo "$@" >> {asked}; exit 1', count=4, timeout=2.6)
-    fake_ping(f'echo "$@" >> {asked}; exit 1', target="2001:db8::1", timeout=0.2)
+    fake_ping(
+        f'echo "$@" >> {asked}; exit 1', target="2001:db8::1", timeout=0.2, size=0, ttl=3, packet_interval=0.5
+    )
     assert asked.read_text().splitlines() == [
-        "-4 -n -c 4 -i 0.2 -W 3 192.0.2.1",
-        "-6 -n -c 1 -i 0.2 -W 1 2001:db8::1",
+        "-4 -n -c 4 -i 0.2 -W 3 -s 56 192.0.2.1",
+        "-6 -n -c 1 -i 0.5 -W 1 -s 16 -t 3 2001:db8::1",
     ]
 
 
@@ -411,7 +469,7 @@ rtt min/avg/max/mdev = 1.0/1.5/2.0/0.1 ms
 END""",
         count=4,
     )
-    assert values(samples) == {"rtt": 1.5, "loss": 25.0, "up": 1.0}
+    assert values(samples) == {"rtt": 1.5, "jitter": 0.75, "loss": 25.0, "up": 1.0}
 
 
 def test_the_command_speaks_english(fake_ping: FakePing, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -456,8 +514,24 @@ def test_the_checksum_is_that_of_the_standard() -> None:
     assert checksum(b"\xff" * 2000) == 0
 
 
+def test_the_jitter_is_the_mean_difference() -> None:
+    """Of each round trip and the one before it, whichever took longer."""
+    assert jitter([10.0, 13.0, 11.0]) == pytest.approx(2.5)
+    assert jitter([7.0, 7.0]) == 0.0
+
+
+def test_a_number_that_is_waited_for_is_not_used_again(in_mode: Contexts) -> None:
+    """A run with a long time limit keeps its packets, however many others are sent meanwhile."""
+    echo: EchoSocket = in_mode("raw socket").shared(Pinger, Pinger).socket(socket.AF_INET)
+    first = echo.send(("127.0.0.1", 0), lambda: None)
+    echo._sequence = first - 1 & 0xFFFF
+    second = echo.send(("127.0.0.1", 0), lambda: None)
+    assert second != first
+    assert {echo.settle(number) for number in (first, second)} == {None}
+
+
 def test_the_time_of_a_run_allows_for_all_packets() -> None:
     """Many packets take longer than one time limit, and the scheduler must not cut them off."""
     settings = PingSettings(target="x", count=100, timeout=Seconds(1.0), retries=1)
-    assert settings.longest_run() >= 2 * (100 * PACKET_GAP + 1.0)
+    assert settings.longest_run() >= 2 * (100 * 0.2 + 1.0)
     assert cast("float", PingSettings(target="x").timeout) == 5.0

@@ -19,6 +19,7 @@ from oculus.collectors.base import CollectError, Context
 from oculus.collectors.crypto import Crypto, CryptoSettings
 from oculus.collectors.feed import Feed
 from oculus.collectors.fetch import Fetcher, Request, SourceError, redact, tls_context
+from oculus.collectors.manners import Rate
 from oculus.collectors.sources.base import (
     Found,
     Options,
@@ -239,10 +240,11 @@ def test_an_answer_without_a_time_is_stamped_once(site: Site) -> None:
     """Handed out again while it is good, it is the same quote, seen again."""
 
     class Lasting(Single):
+        url = site.url
         least = 10.0
 
     fetcher = Fetcher()
-    feed = Feed(Lasting(Options(site.url), fetcher, now), lambda event: None)
+    feed = Feed(Lasting(Options(), fetcher, now), lambda event: None)
     first, second = feed.get("a"), feed.get("a")
     assert len(site.seen) == 1
     assert first.quotes[0].ts is not None
@@ -341,3 +343,20 @@ def test_a_key_is_hidden_in_a_url_too(shown: str) -> None:
     """Where it is written in another way."""
     assert redact(f"GET /?key={shown} failed", ("a+b/c=d",)) == "GET /?key=*** failed"
     assert redact("nothing", ("", " ")) == "nothing"
+
+
+def test_a_limit_that_is_used_up_is_nobodys_failure(site: Site) -> None:
+    """More is wanted than the limit allows: the run is put off, and nothing is told."""
+    site.answers["/a"] = (200, [], b"1")
+    events: list[Event] = []
+    fetcher = Fetcher()
+    options = Options(site.url, timeout=0.2, rate=Rate(1, 60.0))
+    feed = Feed(Single(options, fetcher, now), events.append)
+    feed.get("a")
+    with pytest.raises(SourceError, match="is used up for 60 s") as caught:
+        feed.get("b")
+    assert caught.value.told
+    assert caught.value.retry_in == pytest.approx(60.0, abs=1.0)
+    assert events == []
+    assert len(site.seen) == 1
+    fetcher.close()

@@ -18,6 +18,7 @@ from oculus.collectors.base import CollectError, Collector, Context
 from oculus.collectors.scheduler import (
     FIRST_WITHIN,
     MAX_SAMPLES,
+    MAX_SERIES,
     Scheduler,
     phase,
     turn,
@@ -264,21 +265,21 @@ def divide() -> float:
     ("fail", "told"),
     [
         (divide, "ZeroDivisionError: division by zero"),
-        (lambda: 5, "AttributeError"),
-        (lambda: None, "AttributeError"),
-        (lambda: ("custom.x", 1.0), "AttributeError"),
-        (lambda: Sample("Custom X", 1.0), "RunFailed: 'Custom X' is not a symbol"),
-        (lambda: Sample("", 1.0), "RunFailed: '' is not a symbol"),
-        (lambda: Sample("custom..x", 1.0), "RunFailed: 'custom..x' is not a symbol"),
-        (lambda: Sample("custom.x\n", 1.0), "RunFailed: 'custom.x\\n' is not a symbol"),
+        (lambda: 5, "5 is no sample"),
+        (lambda: None, "None is no sample"),
+        (lambda: ("custom.x", 1.0), "('custom.x', 1.0) is no sample"),
+        (lambda: Sample("Custom X", 1.0), "failed: 'Custom X' is not a symbol"),
+        (lambda: Sample("", 1.0), "failed: '' is not a symbol"),
+        (lambda: Sample("custom..x", 1.0), "failed: 'custom..x' is not a symbol"),
+        (lambda: Sample("custom.x\n", 1.0), "failed: 'custom.x\\n' is not a symbol"),
         (lambda: Sample("x" * 500, 1.0), "is not a symbol"),
-        (lambda: Sample(None, 1.0), "TypeError"),  # type: ignore[arg-type]
-        (lambda: Sample(["x"], 1.0), "TypeError"),  # type: ignore[arg-type]
-        (lambda: Sample("custom.x", math.nan), "RunFailed: custom.x is nan, which is no finite number"),
-        (lambda: Sample("custom.x", -math.inf), "RunFailed: custom.x is -inf, which is no finite number"),
+        (lambda: Sample(None, 1.0), "Sample(symbol=None"),  # type: ignore[arg-type]
+        (lambda: Sample(["x"], 1.0), "Sample(symbol=['x']"),  # type: ignore[arg-type]
+        (lambda: Sample("custom.x", math.nan), "failed: custom.x is nan, which is no finite number"),
+        (lambda: Sample("custom.x", -math.inf), "failed: custom.x is -inf, which is no finite number"),
         (lambda: Sample("custom.x", 10**400), "OverflowError"),
-        (lambda: Sample("custom.x", "1"), "TypeError"),  # type: ignore[arg-type]
-        (lambda: Sample("custom.x", None), "TypeError"),  # type: ignore[arg-type]
+        (lambda: Sample("custom.x", "1"), "is 1, which is no finite number"),  # type: ignore[arg-type]
+        (lambda: Sample("custom.x", None), "is None, which is no finite number"),  # type: ignore[arg-type]
         (lambda: Sample("custom.x", 1.0, ts="now"), "custom.x has the time 'now'"),  # type: ignore[arg-type]
         (lambda: Sample("custom.x", 1.0, ts=1.5), "custom.x has the time 1.5"),  # type: ignore[arg-type]
         (lambda: Sample("custom.x", 1.0, ts=Micros(-1)), "custom.x has the time -1"),
@@ -373,9 +374,54 @@ def test_a_flood_is_cut_off(bench: Bench) -> None:
     assert "more than 100000 samples in one run" in bench.events[0].message
 
 
+def test_a_flood_of_series_is_cut_off(bench: Bench) -> None:
+    """A collector that makes names up keeps those that came first, and fails with one of the others."""
+    numbers = itertools.count()
+
+    def collect() -> Iterator[Sample]:
+        yield Sample("custom.known", 1.0)
+        for _ in range(MAX_SERIES):
+            yield Sample(f"custom.n{next(numbers)}", 1.0)
+
+    bench.run(collect, runs=2)
+    assert len({sample.symbol for sample in bench.samples}) == MAX_SERIES
+    assert [sample.symbol for sample in bench.samples].count("custom.known") == 2
+    assert "more than 10000 series; those beyond are left out" in bench.events[0].message
+
+
+def test_a_collector_that_asks_for_no_rest_leaves_time_to_the_others(bench: Bench) -> None:
+    """One that wants to run again at once runs 100 times a second at most."""
+
+    def collect() -> list[Sample]:
+        collector.rest = -1.0
+        return []
+
+    collector = Plugged(collect, "c")
+    bench.scheduler.start(collector)
+    (job,) = bench.scheduler.jobs
+    wait_for(lambda: job.runs >= 3)
+    assert job.rest == 0.01
+
+
+def test_a_collector_that_cannot_be_closed_keeps_no_other_from_it(bench: Bench) -> None:
+    """An error of `close` is logged, and the next one is closed."""
+    closed = []
+
+    class Stubborn(Plugged):
+        def close(self) -> None:
+            closed.append(self.spec.name)
+            raise ValueError("no")
+
+    for name in ("a", "b"):
+        bench.scheduler.start(Stubborn(list, name))
+    bench.scheduler.stop()
+    assert closed == ["a", "b"]
+
+
 @pytest.mark.parametrize("error", [SystemExit, KeyboardInterrupt])
 def test_a_collector_cannot_end_the_program(bench: Bench, error: type[BaseException]) -> None:
-    """One that calls sys.exit is reported and started again; the others do not notice."""
+    """One that calls sys.exit has failed, any other end of it is reported and followed by a new start; the
+    others do not notice."""
     exits = 0
 
     def collect() -> Iterator[Sample]:
@@ -390,7 +436,11 @@ def test_a_collector_cannot_end_the_program(bench: Bench, error: type[BaseExcept
     bench.scheduler.start(Plugged(collect, "c"))
     bench.scheduler.start(Plugged(lambda: [Sample("custom.other", 1.0)], "d"))
     wait_for(lambda: {"custom.survivor", "custom.other"} == {sample.symbol for sample in bench.samples})
-    assert [death.partition(":")[0] for death in bench.deaths] == [error.__name__] * 2
+    if error is SystemExit:
+        assert bench.deaths == []
+        assert bench.events[0].message == "collector test/c failed: it called sys.exit(3)"
+    else:
+        assert [death.partition(":")[0] for death in bench.deaths] == [error.__name__] * 2
 
 
 # -- stamps ---------------------------------------------------------------------------------------------

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import pytest
@@ -22,6 +24,7 @@ from oculus.config.decode import (
     setting,
 )
 from oculus.config.document import Mistakes, parse
+from oculus.config.secret_files import MAX_SECRET
 
 
 class Point:
@@ -71,6 +74,7 @@ class Everything:
     inners: tuple[Inner, ...] = setting((), help="inners")
     for_: Seconds = setting(Seconds(0.0), key="for", help="how long")
     token: str = setting("", help="token", secret=True)
+    keys: Mapping[str, str] = setting(factory=dict, help="keys", secret=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -271,8 +275,8 @@ def test_every_mistake_is_told_at_once() -> None:
     assert mistakes == [
         "f:1: whole: 'x' is not a whole number",
         (
-            "f:2: colour: unknown key (known: counts, flag, for, inner, inners, level, maybe, names, number,"
-            " point, size, tags, text, time, token, whole)"
+            "f:2: colour: unknown key (known: counts, flag, for, inner, inners, keys, keys_file, level,"
+            " maybe, names, number, point, size, tags, text, time, token, token_file, whole)"
         ),
         "f:4: inner.low: 'y' is not a whole number",
         'f:5: inner.hihg: unknown key (did you mean "high"?)',
@@ -340,3 +344,133 @@ def test_a_type_that_cannot_be_read_is_a_bug_told_at_once() -> None:
 def test_did_you_mean_offers_the_closest_word_or_all(word: str, known: list[str], hint: str) -> None:
     """A misspelt word gets its neighbour, a strange one gets the list."""
     assert did_you_mean(word, known) == hint
+
+
+# -- secrets in files ---------------------------------------------------------------------------------
+
+
+def _check_length(text: str) -> None:
+    between(3, 9)(len(text))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Locked:
+    """A section that needs a secret, and has a setting whose name only looks like that of a file."""
+
+    password: str = setting(help="password", secret=True, check=_check_length)
+    pin: int = setting(0, help="pin", secret=True)
+    pin_file: str = setting("", help="not where the pin is")
+
+
+def locked(text: str) -> tuple[Locked | None, list[str]]:
+    """Return what a YAML text decodes to, and the mistakes."""
+    mistakes = Mistakes()
+    return decode(parse(text, "f", mistakes, {}), Locked, "at", mistakes), mistakes.errors
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working directory with files of secrets."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "token").write_text("  hunter2\n\n")
+    (tmp_path / "marked").write_bytes(b"\xef\xbb\xbfhunter3")
+    (tmp_path / "lines").write_text("one\ntwo\n")
+    (tmp_path / "empty").write_text(" \n")
+    (tmp_path / "binary").write_bytes(b"\xff\xfe\x00")
+    (tmp_path / "long").write_text("x" * MAX_SECRET)
+    (tmp_path / "longer").write_text("x" * (MAX_SECRET + 1))
+    (tmp_path / "folder").mkdir()
+    os.mkfifo(tmp_path / "pipe")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "value"),
+    [
+        ("token_file: token", "token", "hunter2"),
+        ("token_file: ./marked", "token", "hunter3"),
+        ("token_file: lines", "token", "one\ntwo"),
+        ("token_file: long", "token", "x" * MAX_SECRET),
+        ("token_file: token\ntoken:", "token", "hunter2"),
+        ("token_file:", "token", ""),
+        ("keys_file: {a: token}", "keys", {"a": "hunter2"}),
+        ("keys: {b: plain}\nkeys_file: {a: token}", "keys", {"a": "hunter2", "b": "plain"}),
+    ],
+)
+def test_a_secret_may_stand_in_a_file(folder: Path, text: str, key: str, value: object) -> None:
+    """`<key>_file` names it; white space around it is no part of it; entries may have one each."""
+    found, mistakes = decoded(text)
+    assert mistakes == []
+    assert getattr(found, key) == value
+
+
+def test_a_secret_may_stand_anywhere_in_the_file_system(folder: Path) -> None:
+    """The path may be absolute, as those of mounted secrets are, and variables in it are replaced."""
+    mistakes = Mistakes()
+    node = parse("token_file: ${DIR}/token", "f", mistakes, {"DIR": str(folder)})
+    found = decode(node, Everything, "", mistakes)
+    assert found is not None
+    assert found.token == "hunter2"
+
+
+def test_a_path_with_an_unknown_variable_is_told_once(folder: Path) -> None:
+    """The variable is the mistake, and no file is looked for."""
+    mistakes = Mistakes()
+    assert decode(parse("token_file: ${DIR}/token", "f", mistakes, {}), Everything, "", mistakes) is None
+    assert len(mistakes.errors) == 1
+
+
+def test_what_a_file_holds_is_checked_as_if_it_were_given(folder: Path) -> None:
+    """A setting that must be given may be given in a file; its check looks at what is in there."""
+    assert locked("password_file: token") == (Locked(password="hunter2"), [])
+    assert locked("password_file: long")[1] == ["f:1: at.password: 64000 is out of range (3 to 9)"]
+    assert locked("pin: 1")[1] == ["f:1: at.password: is missing (password)"]
+
+
+def test_a_setting_of_that_name_goes_before(folder: Path) -> None:
+    """Where a section has a setting `<key>_file` of its own, it keeps its meaning."""
+    assert locked("password: abcd\npin_file: token") == (Locked(password="abcd", pin_file="token"), [])
+
+
+@pytest.mark.parametrize(
+    ("text", "mistake"),
+    [
+        ("whole: 1\ntoken_file: nowhere", "f:2: token_file: nowhere: there is no such file"),
+        ("token_file: folder", "f:1: token_file: folder: is no file"),
+        ("token_file: pipe", "f:1: token_file: pipe: is no file"),
+        ("token_file: /dev/zero", "f:1: token_file: /dev/zero: is no file"),
+        ("token_file: empty", "f:1: token_file: empty: is empty"),
+        ("token_file: binary", "f:1: token_file: binary: is not UTF-8 text"),
+        ("token_file: longer", "f:1: token_file: longer: has more than 64 kB, which is no secret"),
+        ("token_file: [token]", "f:1: token_file: is a list (the path of a file)"),
+        ("token: x\ntoken_file: token", "f:2: token_file: stands beside token (keep one of them)"),
+        ("token: ''\ntoken_file: token", "f:2: token_file: stands beside token (keep one of them)"),
+        ("keys_file: token", "f:1: keys: is *** (a mapping)"),
+        ("keys_file: {a: nowhere}", "f:1: keys_file.a: nowhere: there is no such file"),
+        ("keys: {a: b}\nkeys_file: {a: token}", "f:2: keys_file.a: is in keys already (keep one of them)"),
+        ("text_file: token", "f:1: text_file: unknown key"),
+        ("tokn_file: token", 'f:1: tokn_file: unknown key (did you mean "token_file"?)'),
+    ],
+)
+def test_a_file_that_holds_no_secret_is_a_mistake(folder: Path, text: str, mistake: str) -> None:
+    """The message names the place in the configuration and the file; only secrets may stand in files."""
+    found, mistakes = decoded(text)
+    assert found is None
+    assert len(mistakes) == 1
+    assert mistakes[0].startswith(mistake)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_file_that_may_not_be_read_is_a_mistake(folder: Path) -> None:
+    """The operating system's reason is told."""
+    (folder / "token").chmod(0)
+    assert decoded("token_file: token")[1] == ["f:1: token_file: token: Permission denied"]
+
+
+@pytest.mark.parametrize("text", ["token_file: token\nwhole: x", "keys_file: token", "keys: hunter2"])
+def test_no_message_shows_a_secret(folder: Path, text: str) -> None:
+    """What is wrong with a section, or with the secret itself, does not bring it to light."""
+    _, mistakes = decoded(text)
+    assert mistakes
+    assert "hunter2" not in str(mistakes)
+    assert locked("password: abcd\npin: hunter2")[1] == ["f:2: at.pin: *** is not a whole number"]

@@ -26,6 +26,15 @@ def up(name):
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         fcntl.ioctl(sock, 0x8914, struct.pack("16sh22x", name.encode(), 0x41))  # SIOCSIFFLAGS: up, running
 
+def give_address(name, address):
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        request = struct.pack("16sH2x4s8x", name.encode(), socket.AF_INET, socket.inet_aton(address))
+        fcntl.ioctl(sock, 0x8916, request)  # SIOCSIFADDR
+
+def take_address(name):
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        fcntl.ioctl(sock, 0x8914, struct.pack("16sh22x", name.encode(), 0))  # an alias goes with its flags
+
 def set_kernel(name, value):
     Path("/proc/sys/net", name).write_text(value)
 

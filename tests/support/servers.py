@@ -33,11 +33,12 @@ class TcpServer:
         host: str = "127.0.0.1",
         *,
         context: ssl.SSLContext | None = None,
+        port: int = 0,
     ) -> None:
         self._serve = serve
         self.accepted = 0
         options: dict[str, Any] = {} if context is None else {"ssl_context": context}
-        self._server = StreamServer((host, 0), self._handle, **options)
+        self._server = StreamServer((host, port), self._handle, **options)
         self._server.start()
         self.port: int = self._server.server_port or 0
 

@@ -12,7 +12,9 @@ import requests
 from gevent import socket
 
 from oculus.clock import SECOND, ClockGuard, now
-from oculus.config.settings import DatabaseSettings, RuleSettings, ServerSettings
+from oculus.collectors.base import Context
+from oculus.collectors.heartbeats import Heartbeats
+from oculus.config.settings import CollectorSpec, DatabaseSettings, RuleSettings, ServerSettings
 from oculus.model import Batch, Event, Micros, Sample
 from oculus.pipe import Pipe
 from oculus.rules.engine import RuleEngine
@@ -22,6 +24,7 @@ from oculus.storage.latest import Latest
 from oculus.storage.readers import Readers
 from oculus.storage.upkeep import Upkeep
 from oculus.storage.writer import Writer
+from oculus.supervise import Supervisor
 from oculus.web.exposition import Metric
 from oculus.web.server import WebServer
 from oculus.web.services import Services
@@ -48,6 +51,7 @@ class Site:
         metrics: Callable[[], list[Metric]] = list,
         stale_after: Callable[[str], float] = lambda symbol: 300.0,
         state: Callable[[str], str] = lambda symbol: "",
+        heartbeats: Sequence[CollectorSpec] = (),
     ) -> None:
         self.database = Database(str(folder / "site.db"))
         self.pipe = Pipe(queue)
@@ -66,6 +70,13 @@ class Site:
             self.database, self.writer, self.readers, self.latest, guard, DatabaseSettings().keep, max_size
         )
         self.engine = RuleEngine(rules, self._last)
+        self.supervisor = Supervisor(lambda worker, trace: None)
+        self.events: list[Event] = []  # what the heartbeats tell
+        context = Context(report=self.events.append, spawn=self.supervisor.spawn, end=self.supervisor.stop)
+        self.heartbeats = Heartbeats(
+            context, self.pipe.put, save=lambda states: self.writer.call(ingest.write_states, states)
+        )
+        self.heartbeats.configure(heartbeats)
         listener = socket.socket()
         listener.bind(("127.0.0.1", 0))
         listener.listen(64)
@@ -83,6 +94,7 @@ class Site:
             stale=lambda series: (now() - series.ts) / SECOND > stale_after(series.symbol),
             state=state,
             storage=self.upkeep.report,
+            heartbeats=self.heartbeats,
         )
         self._web = WebServer(listener, services)
         self._web.start()
@@ -156,6 +168,7 @@ class Site:
     def close(self) -> None:
         """Close everything in order."""
         self._web.stop(0.2)
+        self.heartbeats.close()
         self.pipe.close()
         if self._drainer is not None:
             self._drainer.join(10)

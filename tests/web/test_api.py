@@ -86,7 +86,7 @@ def test_metrics_without_any_series_is_an_empty_list(site: Site) -> None:
 
 
 def test_metrics_tells_everything_about_the_last_sample(site: Site) -> None:
-    """Each entry has symbol, category, value, time, unit and tags."""
+    """Each entry has symbol, category, value, time, whether that is old, unit and tags."""
     fill(site)
     assert site.json("/api/metrics?symbol=crypto.*")["metrics"] == [
         {
@@ -94,6 +94,7 @@ def test_metrics_tells_everything_about_the_last_sample(site: Site) -> None:
             "category": "crypto.price",
             "value": 100_000.5,
             "ts": "2020-01-01T00:00:40.000Z",
+            "stale": True,
             "unit": "USD",
             "tags": {"source": "push", "unit": "USD"},
         }
@@ -747,6 +748,25 @@ def test_a_bad_sample_refuses_its_whole_batch(filled: Site, bad: Any) -> None:
         assert error["message"].startswith("sample 1: ")
     assert len(filled.pipe) == 0
     assert filled.pipe.accepted == 0
+
+
+@pytest.mark.parametrize(
+    ("body", "value"),
+    [("12.5", 12.5), (" -3\n", -3.0), ("+.5\r\n", 0.5), ("1e3", 1000.0), ("5.", 5.0), ("0" * 300 + "7", 7.0)],
+)
+def test_a_bare_number_is_a_value(site: Site, body: str, value: float) -> None:
+    """Shell scripts send `curl -d 12.5`, whatever the type is that it goes by."""
+    kind = {"Content-Type": "application/x-www-form-urlencoded"}
+    assert site.post("/api/push/custom.x", data=body, headers=kind).json() == {"accepted": 1}
+    site.settle()
+    assert site.stored("custom.x")[0][1] == value
+
+
+@pytest.mark.parametrize("body", ["1e999", "nan", "inf", "1_000", "12,5", "0x10", "1 2", "true", "9" * 401])
+def test_what_is_no_bare_number_is_refused(filled: Site, body: str) -> None:
+    """It is never guessed at; and without a symbol in the path a number says nothing."""
+    assert error_of(filled.post("/api/push/custom.x", data=body), 400)["code"] == "bad_request"
+    assert error_of(filled.post("/api/push", data="12.5"), 400)["code"] == "bad_request"
 
 
 @pytest.mark.parametrize("body", ["", "{", "nonsense", b"\xff", '{"value": 1} x', "[" * 100_000])

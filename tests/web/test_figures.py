@@ -13,6 +13,7 @@ from oculus.web.figures import (
     SPARK_WIDTH,
     Shape,
     change_text,
+    measure,
     shape,
     span_text,
     spark,
@@ -174,3 +175,16 @@ def test_every_point_of_a_sparkline_is_in_its_box(history: list[float]) -> None:
 def test_a_duration_has_its_largest_fitting_unit(seconds: float, text: str) -> None:
     """Durations read as the configuration writes them."""
     assert span_text(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "shown"),
+    [
+        (0.0, "B", ("0", "B")), (1_536.0, "B", ("1.54", "kB")), (8_589_934_592.0, "B", ("8.59", "GB")),
+        (125_000.0, "B/s", ("125", "kB/s")), (-2e6, "B", ("−2", "MB")), (12.5, "ms", ("12.50", "ms")),
+        (0.375, "probability", ("37.5", "%")), (1.0, "bool", ("up", "")),
+    ],
+)  # fmt: skip
+def test_a_value_has_the_unit_that_fits(value: float, unit: str, shown: tuple[str, str]) -> None:
+    """Bytes are counted in the size that people read; odds are percent."""
+    assert measure(value, unit) == shown

@@ -356,3 +356,18 @@ def test_an_enormous_value_does_not_break_the_page(site: Site) -> None:
     found = row(site, "custom.x")
     assert "nan" not in found.one("polyline").attributes["points"]
     assert "inf" not in found.one("polyline").attributes["points"]
+
+
+def test_a_result_that_is_unknown_is_neither_up_nor_down(new_site: Callable[..., Site]) -> None:
+    """A failure in a maintenance window does not stand first, nor is it counted; its reason is told."""
+    site = new_site()
+    excuse = {"reason": "maintenance: nightly", "error": "refused", "phase": "connect"}
+    site.write(
+        ("net.tcp.db.up", 0.0), ("net.tcp.db.rtt", 1.5), Sample("net.tcp.db.unknown", 1.0, now(), excuse)
+    )
+    found = row(site, "net.tcp.db.rtt")
+    assert not {"up", "down", "stale"} & set(found.classes)
+    assert "unknown" in found.one(class_="value").text
+    assert "maintenance: nightly" in found.text
+    site.write(("net.tcp.db.up", 1.0), ("net.tcp.db.unknown", 0.0))
+    assert "up" in row(site, "net.tcp.db.rtt").classes

@@ -27,6 +27,7 @@ from oculus.collectors.sources.base import (
 )
 from oculus.collectors.sources.hours import NEW_YORK, Exchange
 from oculus.model import Micros
+from oculus.zones import zone
 
 # Its names of exchanges whose usual ones are Yahoo's.
 _SUFFIXES = {"L": "LON", "DE": "DEX", "TO": "TRT"}
@@ -191,12 +192,12 @@ def exchange_of(ticker: str) -> Exchange | None:
 
 
 def _end(day: date) -> float:
-    closes = datetime.combine(day, NEW_YORK.closes, hours.timezone(NEW_YORK.zone))
+    closes = datetime.combine(day, NEW_YORK.closes, zone(NEW_YORK.zone))
     return closes.timestamp()
 
 
 def _until_midnight(now: Micros) -> float:
     """Return the seconds until the day ends in New York, where the service counts."""
-    here = datetime.fromtimestamp(now / SECOND, hours.timezone(NEW_YORK.zone))
+    here = datetime.fromtimestamp(now / SECOND, zone(NEW_YORK.zone))
     tomorrow = datetime.combine(here.date() + timedelta(days=1), datetime.min.time(), here.tzinfo)
     return tomorrow.timestamp() - now / SECOND

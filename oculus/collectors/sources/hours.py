@@ -7,13 +7,11 @@ exchanges have their weekday hours here and no holidays. Times are seconds since
 
 from __future__ import annotations
 
-import zoneinfo
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta, tzinfo
-from functools import cache
-from importlib.util import find_spec
-from pathlib import Path
+
+from oculus.zones import zone
 
 # Quotes of some exchanges are 15 or 20 minutes late, and the closing auction's price comes after the close:
 # for this long after the close new ones are waited for, and after the opening none is no surprise.
@@ -110,7 +108,7 @@ class Exchange:
         """Return the session of a local day; None for one without."""
         if day.weekday() >= _SATURDAY or self.holiday(day):
             return None
-        where = timezone(self.zone)
+        where = zone(self.zone)
         closes = self.closes_early if self.early(day) else self.closes
         begin, end = datetime.combine(day, self.opens, where), datetime.combine(day, closes, where)
         return Session(begin.timestamp(), end.timestamp())
@@ -131,7 +129,7 @@ class Exchange:
 
     def day(self, now: float) -> date:
         """Return the local day."""
-        return datetime.fromtimestamp(now, timezone(self.zone)).date()
+        return datetime.fromtimestamp(now, zone(self.zone)).date()
 
     def standing(self, now: float, quoted: float) -> Standing:
         """Tell how a quote of the time `quoted` stands at `now`."""
@@ -199,27 +197,3 @@ FRANKFURT = Exchange("Europe/Berlin", time(9), time(17, 30))
 WARSAW = Exchange("Europe/Warsaw", time(9), time(17, 5))
 TOKYO = Exchange("Asia/Tokyo", time(9), time(15, 30))
 HONG_KONG = Exchange("Asia/Hong_Kong", time(9, 30), time(16, 10))
-
-
-# -- time zones ---------------------------------------------------------------------------------------
-
-
-@cache
-def timezone(name: str) -> zoneinfo.ZoneInfo:
-    """Return a zone by its name; raises KeyError or ValueError for what is none.
-
-    Small systems have no zone files of their own; the package pytz, which the database needs, brings some.
-    """
-    try:
-        return zoneinfo.ZoneInfo(name)
-    except zoneinfo.ZoneInfoNotFoundError:
-        folder = _bundled()
-        if not folder or folder in zoneinfo.TZPATH:
-            raise
-        zoneinfo.reset_tzpath((*zoneinfo.TZPATH, folder))
-        return zoneinfo.ZoneInfo(name)
-
-
-def _bundled() -> str:
-    spec = find_spec("pytz")
-    return str(Path(spec.origin).with_name("zoneinfo")) if spec and spec.origin else ""

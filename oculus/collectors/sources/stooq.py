@@ -24,8 +24,9 @@ from oculus.collectors.sources.base import (
     UnknownItem,
     number,
 )
-from oculus.collectors.sources.hours import Exchange, timezone
+from oculus.collectors.sources.hours import Exchange
 from oculus.model import Micros
+from oculus.zones import zone
 
 # Its names of indices whose usual ones are Yahoo's.
 _INDICES = {
@@ -122,7 +123,7 @@ def _quotes(row: Mapping[str, str] | None, item: str, now: Micros) -> Quotes | I
         return ItemError(f"has no quote of {item} ({name}); there may be no such ticker")
     try:
         price = number(row["Close"], f"the price of {item}")
-        local = datetime.fromisoformat(f"{day.strip()}T{clock.strip()}").replace(tzinfo=timezone(_WARSAW))
+        local = datetime.fromisoformat(f"{day.strip()}T{clock.strip()}").replace(tzinfo=zone(_WARSAW))
     except ItemError as error:
         return error
     except ValueError:
@@ -143,6 +144,6 @@ def _quotes(row: Mapping[str, str] | None, item: str, now: Micros) -> Quotes | I
 
 def _until_midnight(now: Micros) -> float:
     """Return the seconds until the day ends in Warsaw."""
-    here = datetime.fromtimestamp(now / SECOND, timezone(_WARSAW))
+    here = datetime.fromtimestamp(now / SECOND, zone(_WARSAW))
     tomorrow = datetime.combine(here.date() + timedelta(days=1), datetime.min.time(), here.tzinfo)
     return tomorrow.timestamp() - now / SECOND

@@ -15,7 +15,6 @@ from urllib.parse import quote as encoded
 from oculus.clock import SECOND
 from oculus.collectors.fetch import Answer
 from oculus.collectors.manners import Rate
-from oculus.collectors.sources import hours
 from oculus.collectors.sources.base import (
     Found,
     ItemError,
@@ -31,6 +30,7 @@ from oculus.collectors.sources.base import (
 )
 from oculus.collectors.sources.hours import Session, Standing, same_time_later, standing
 from oculus.model import Micros
+from oculus.zones import zone
 
 # Statuses that tell of the symbol, not of the service; the body then says so too.
 _OF_THE_SYMBOL = frozenset({400, 404, 422})
@@ -101,7 +101,7 @@ def _period(period: Any) -> tuple[float | None, float | None]:
 
 def _zone(meta: Mapping[str, Any]) -> tzinfo:
     try:
-        return hours.timezone(meta["exchangeTimezoneName"])
+        return zone(meta["exchangeTimezoneName"])
     except (KeyError, ValueError, TypeError, OSError):
         offset = optional(meta.get("gmtoffset")) or 0.0
         return timezone(timedelta(seconds=offset)) if abs(offset) < 86_400.0 else UTC
