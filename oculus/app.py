@@ -47,7 +47,7 @@ from oculus.threads import NativeThreads
 from oculus.web.services import Services
 
 if TYPE_CHECKING:
-    from oculus.collectors.uplink import Uplink
+    from oculus.collectors.network.uplink import Uplink
 
 UPLINK_LOST = "this host has lost the network"
 
@@ -309,7 +309,7 @@ class Oculus:
             self.uplink.close()
         self.uplink = None
         if settings.canaries:
-            from oculus.collectors.uplink import Uplink, canary
+            from oculus.collectors.network.uplink import Uplink, canary
 
             self.uplink = Uplink(
                 [canary(text, self.context) for text in settings.canaries], self._uplink_told

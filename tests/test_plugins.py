@@ -120,7 +120,7 @@ def test_a_path_is_relative_to_the_file_that_names_it() -> None:
 def test_a_probe_of_the_network_can_be_plugged_in() -> None:
     """Its type names both, and its settings are those of a probe."""
     write({"p.py": """\
-from oculus.collectors.network import Outcome, Probe, ProbeSettings
+from oculus.collectors.network.probe import Outcome, Probe, ProbeSettings
 
 class Gopher(Probe):
     type = "network/gopher"

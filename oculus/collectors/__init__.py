@@ -15,22 +15,22 @@ if TYPE_CHECKING:
 # `type` or `type/probe` of the configuration → module:class
 KINDS = {
     "api": "oculus.collectors.api:Api",
-    "crypto": "oculus.collectors.crypto:Crypto",
+    "crypto": "oculus.collectors.markets.crypto:Crypto",
     "exec": "oculus.collectors.exec:Exec",
     "heartbeat": "oculus.collectors.heartbeat:Heartbeat",
     "host": "oculus.collectors.host:Host",
-    "network/dns": "oculus.collectors.dns_probe:DnsProbe",
-    "network/domain": "oculus.collectors.domain:DomainProbe",
-    "network/http": "oculus.collectors.http:HttpProbe",
-    "network/ping": "oculus.collectors.ping:PingProbe",
-    "network/tcp": "oculus.collectors.tcp:TcpProbe",
-    "network/tls": "oculus.collectors.certificate:CertificateProbe",
-    "network/websocket": "oculus.collectors.websocket_probe:WebSocketProbe",
+    "network/dns": "oculus.collectors.network.dns_probe:DnsProbe",
+    "network/domain": "oculus.collectors.network.domain:DomainProbe",
+    "network/http": "oculus.collectors.network.http:HttpProbe",
+    "network/ping": "oculus.collectors.network.ping:PingProbe",
+    "network/tcp": "oculus.collectors.network.tcp:TcpProbe",
+    "network/tls": "oculus.collectors.network.certificate:CertificateProbe",
+    "network/websocket": "oculus.collectors.network.websocket_probe:WebSocketProbe",
     "oculus": "oculus.collectors.remote:Remote",
-    "prediction": "oculus.collectors.prediction:Prediction",
+    "prediction": "oculus.collectors.markets.prediction:Prediction",
     "prometheus": "oculus.collectors.prometheus:Prometheus",
     "self": "oculus.collectors.self_stats:SelfStats",
-    "stock": "oculus.collectors.stock:Stock",
+    "stock": "oculus.collectors.markets.stock:Stock",
 }
 
 

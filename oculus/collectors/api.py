@@ -22,8 +22,8 @@ from oculus.collectors.extract import (
     check_part,
 )
 from oculus.collectors.fetch import Fetcher, Request, redact
-from oculus.collectors.http_request import body_type
 from oculus.collectors.manners import Rate
+from oculus.collectors.network.http_request import body_type
 from oculus.collectors.shared_request import SharedRequest
 from oculus.config.decode import Size, between, setting
 from oculus.config.settings import CollectorSpec, check_symbol

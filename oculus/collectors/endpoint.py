@@ -13,9 +13,9 @@ from typing import ClassVar
 from urllib.parse import parse_qsl, urlsplit
 
 from oculus.collectors.fetch import Request, check_proxy
-from oculus.collectors.http_request import AuthSettings, check_bearer, check_headers, check_url
 from oculus.collectors.manners import Rate
-from oculus.collectors.tls import TlsSettings
+from oculus.collectors.network.http_request import AuthSettings, check_bearer, check_headers, check_url
+from oculus.collectors.network.tls import TlsSettings
 from oculus.config.decode import Size, between, setting
 from oculus.config.settings import CollectorSettings
 

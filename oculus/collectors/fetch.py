@@ -32,8 +32,8 @@ from oculus.clock import now
 from oculus.collectors.base import CollectError, Context, Count
 from oculus.collectors.extract.documents import HUB_JSON, loads, loads_politely
 from oculus.collectors.manners import LONGEST_SILENCE, REFUSALS, Host, Rate, retry_after, span_text
-from oculus.collectors.network import explain
-from oculus.collectors.tls import TlsContexts, TlsSettings
+from oculus.collectors.network.probe import explain
+from oculus.collectors.network.tls import TlsContexts, TlsSettings
 from oculus.cooperate import pause
 from oculus.model import Micros
 from oculus.threads import NativeThreads

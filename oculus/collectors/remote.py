@@ -19,7 +19,7 @@ from oculus.collectors.base import CollectError, Collector, Context
 from oculus.collectors.endpoint import EndpointSettings, check_endpoint
 from oculus.collectors.exposition import told
 from oculus.collectors.fetch import Answer, Fetcher, SourceError, redact
-from oculus.collectors.http_request import check_bearer
+from oculus.collectors.network.http_request import check_bearer
 from oculus.collectors.prometheus import check_globs
 from oculus.collectors.scheduler import MAX_SERIES as MOST_SERIES
 from oculus.config.decode import between, setting

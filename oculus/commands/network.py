@@ -10,8 +10,8 @@ from urllib.parse import urlsplit
 import gevent
 from gevent import socket
 
-from oculus.collectors.network import ProbeError, resolve
-from oculus.collectors.ping import find_mode
+from oculus.collectors.network.ping import find_mode
+from oculus.collectors.network.probe import ProbeError, resolve
 from oculus.commands.findings import Needs, Report, fail, ok, warn
 from oculus.config.settings import CollectorSettings
 

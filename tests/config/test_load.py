@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from oculus.collectors import KINDS, collector_class
-from oculus.collectors.http import HttpSettings
-from oculus.collectors.ping import PingSettings
+from oculus.collectors.network.http import HttpSettings
+from oculus.collectors.network.ping import PingSettings
 from oculus.config import Settings, load, loads
 from oculus.config.builtin import DEMO, STARTER
 from oculus.errors import ConfigError

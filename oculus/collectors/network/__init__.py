@@ -1,0 +1,1 @@
+"""Network probes: one file per probe, beside what they share: attempts, names, TLS, conditions, canaries."""
