@@ -83,7 +83,7 @@ def test_the_example_of_the_manual_works() -> None:
     text = (ROOT / "docs" / "library.md").read_text()
     blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     (code,) = [block for block in blocks if "(Collector)" in block]
-    assert code.count("\n") == 15
+    assert sum(bool(line) for line in code.splitlines()) <= 15
     write({"moon.py": code})
     (use,) = re.findall(r"```\n(plugins: .*?)```", text, re.DOTALL)
     ((symbol, value),) = collected(settings_of(use))
