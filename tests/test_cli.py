@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import duckdb
@@ -18,8 +16,9 @@ from oculus.config.builtin import STARTER
 from oculus.model import Sample
 from oculus.storage import Storage
 from oculus.storage.schema import VERSION
+from tests.support.command import Ended, oculus
 from tests.support.configs import mistakes_of
-from tests.support.daemon import CHECKOUT, ROOT, Daemon
+from tests.support.daemon import ROOT, Daemon
 
 # Root passes permission bits by; a process without these rights is bound by them like any other.
 AS_ANYBODY = (
@@ -33,28 +32,6 @@ AS_ANYBODY = (
         "os.execv(sys.argv[1], sys.argv[1:])"
     ),
 )
-
-
-@dataclass(frozen=True)
-class Ended:
-    """How a command ended."""
-
-    status: int
-    out: str
-    err: str
-
-
-def oculus(*arguments: str, prefix: Sequence[str] = (), environ: Mapping[str, str] = {}) -> Ended:
-    """Run the program in the working directory until it ends by itself."""
-    environment = {"PATH": os.environ["PATH"], "HOME": str(Path.cwd()), **environ}
-    done = subprocess.run(
-        [*prefix, *CHECKOUT, *arguments],
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        timeout=60,
-    )
-    return Ended(done.returncode, done.stdout.decode(), done.stderr.decode())
 
 
 def refused(status: int, line: str) -> Ended:

@@ -343,14 +343,6 @@ class _Families:
         return self._count
 
 
-def read_exposition(data: bytes, content_type: str = "", *, prefix: str, most: int = MAX_SERIES) -> Reading:
-    """Return what one text holds, as `<prefix>.<metric>`; raises ExpositionError.
-
-    Takes long: call it in a native thread.
-    """
-    return ExpositionReader(prefix, most=most).read(data, content_type)
-
-
 def told(faults: Sequence[str]) -> str:
     """Return the first fault, and how many more there are."""
     return faults[0] + (f" (and {len(faults) - 1} more)" if len(faults) > 1 else "")

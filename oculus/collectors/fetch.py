@@ -52,6 +52,20 @@ _REMEMBERED_SIZE = 256 * 1024  # … and the longest such body, in bytes
 _SNIPPET = 80  # characters of an answer that an error shows
 
 
+def check_base_url(url: str) -> None:
+    """Raise ValueError unless `url` can stand in place of a source's own address."""
+    if url and not url.startswith(("http://", "https://")):
+        raise ValueError(f"{url!r} is not a URL (such as https://proxy.local/coingecko)")
+
+
+def rebased(url: str, base_url: str) -> str:
+    """Return `url` with scheme and host of `base_url`, if there is one; the path is kept."""
+    if not base_url:
+        return url
+    rest = url.partition("://")[2].partition("/")
+    return base_url.rstrip("/") + rest[1] + rest[2]
+
+
 def check_proxy(url: str) -> None:
     """Raise ValueError unless `url` names a proxy, or is empty."""
     if url and urlsplit(url).scheme not in ("http", "https"):

@@ -19,7 +19,6 @@ from oculus.collectors.exposition import (
     ExpositionReader,
     Reading,
     TooManySeries,
-    read_exposition,
     told,
 )
 from oculus.model import NO_TAGS, is_symbol, unit_of
@@ -248,7 +247,7 @@ def test_too_many_series_are_none() -> None:
     assert len(values(text, most=1_001)) == 1_001
     assert len(values(text, include=["x1*"])) == 112
     with pytest.raises(TooManySeries):
-        read_exposition(text.encode() + b"# EOF\n", prefix="p")
+        ExpositionReader("p").read(text.encode() + b"# EOF\n", "")
 
 
 def test_a_hundred_thousand_series_are_counted_quickly() -> None:

@@ -29,11 +29,19 @@ class Ended:
 
 
 def oculus(
-    *arguments: str, program: Sequence[str] = CHECKOUT, environ: Mapping[str, str] = {}, limit: float = 60.0
+    *arguments: str,
+    prefix: Sequence[str] = (),
+    program: Sequence[str] = CHECKOUT,
+    environ: Mapping[str, str] = {},
+    limit: float = 60.0,
 ) -> Ended:
-    """Run the program in the working directory until it ends by itself."""
+    """Run the program in the working directory until it ends by itself; `prefix` is what starts it."""
     environment = {"PATH": os.environ["PATH"], "HOME": str(Path.cwd()), **environ}
     done = subprocess.run(
-        [*program, *arguments], env=environment, stdin=subprocess.DEVNULL, capture_output=True, timeout=limit
+        [*prefix, *program, *arguments],
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        timeout=limit,
     )
     return Ended(done.returncode, done.stdout.decode(), done.stderr.decode())

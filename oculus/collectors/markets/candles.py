@@ -15,13 +15,12 @@ _KEPT = 120
 class Bucket:
     """The prices of one interval."""
 
-    __slots__ = ("close", "count", "figures", "high", "low", "open", "start", "ts")
+    __slots__ = ("close", "figures", "high", "low", "open", "start", "ts")
 
     def __init__(self, start: int, price: float, ts: Micros) -> None:
         self.start = start
         self.open = self.high = self.low = self.close = price
         self.ts = ts
-        self.count = 1
         self.figures: dict[str, float] = {}  # that came with the close
 
     def add(self, price: float, ts: Micros) -> None:
@@ -32,7 +31,6 @@ class Bucket:
             self.low = price
         if ts >= self.ts:
             self.close, self.ts = price, ts
-        self.count += 1
 
     @property
     def candle(self) -> Candle | None:
@@ -48,7 +46,6 @@ class Live:
     def __init__(self, key: str, interval: int, monotonic: Callable[[], float]) -> None:
         self.key = key
         self.interval = interval
-        self.figures: dict[str, float] = {}
         self.last: tuple[float, Micros] | None = None  # price and time of the last tick
         self.missed = False
         self.refused = ""
@@ -71,7 +68,6 @@ class Live:
             buckets[-1].figures = tick.figures
         if self.last is None or ts >= self.last[1]:
             self.last = (tick.price, ts)
-            self.figures = tick.figures or self.figures
         self.ticked = True
 
     def take(self, until: Micros) -> list[Bucket]:

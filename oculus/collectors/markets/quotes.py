@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from oculus.collectors.base import CollectError, Collector, Context
-from oculus.collectors.fetch import check_proxy, redact
+from oculus.collectors.fetch import check_base_url, check_proxy, redact
 from oculus.collectors.manners import Rate
 from oculus.collectors.markets.candles import Live
 from oculus.collectors.markets.feed import Feed
@@ -30,12 +30,6 @@ _EXTRA_UNITS = {"change_24h": "%", "change_day": "%", "market_open": "bool"}
 
 INTERVAL = 60.0  # seconds; indicators that change once a day are asked for each hour
 SLOW = 3_600.0  # seconds
-
-
-def check_base_url(url: str) -> None:
-    """Raise ValueError unless `url` can stand in place of a source's own address."""
-    if url and not url.startswith(("http://", "https://")):
-        raise ValueError(f"{url!r} is not a URL (such as https://proxy.local/coingecko)")
 
 
 def check_ws_url(url: str) -> None:

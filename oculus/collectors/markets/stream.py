@@ -19,7 +19,7 @@ from loguru import logger
 
 from oculus.clock import SECOND, now
 from oculus.collectors.base import Context, Count
-from oculus.collectors.fetch import USER_AGENT, snippet, tls_context
+from oculus.collectors.fetch import USER_AGENT, rebased, snippet, tls_context
 from oculus.collectors.manners import LONGEST_SILENCE, REFUSALS, Backoff, retry_after
 from oculus.collectors.markets.candles import Bucket, Live
 from oculus.collectors.markets.wire import Missed, StreamError, Tick, Wire
@@ -297,10 +297,7 @@ class Streams:
     @classmethod
     def of(cls, context: Context, make: type[Wire], ws_url: str, proxy: str) -> Streams:
         """Return the connections to a source at an address."""
-        url = make.url
-        if ws_url:
-            rest = make.url.partition("://")[2].partition("/")
-            url = ws_url.rstrip("/") + rest[1] + rest[2]
+        url = rebased(make.url, ws_url)
         return context.shared((cls, make, url, proxy), lambda: cls(context, make, url, proxy))
 
     def counts(self) -> Iterator[Count]:

@@ -15,10 +15,8 @@ from typing import Any
 from gevent.lock import BoundedSemaphore
 
 from oculus.collectors.base import Context
-from oculus.collectors.fetch import Answer, Fetcher, Request, SourceError
+from oculus.collectors.fetch import Answer, Fetcher, Request, SourceError, check_base_url, rebased
 from oculus.collectors.manners import Rate
-from oculus.collectors.markets.quotes import check_base_url
-from oculus.collectors.markets.sources.base import rebased
 from oculus.collectors.network.dns_exchange import ascii_name
 from oculus.collectors.network.expect import Comparison
 from oculus.collectors.network.probe import Outcome, Probe, ProbeError, ProbeSettings, Trace

@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 
 from oculus.clock import LAST_TIME, SECOND
 from oculus.collectors.base import CollectError
-from oculus.collectors.fetch import MAX_BODY, Answer, Fetcher, Request, SourceError
+from oculus.collectors.fetch import MAX_BODY, Answer, Fetcher, Request, SourceError, rebased
 from oculus.collectors.manners import Rate
 from oculus.collectors.markets.wire import Wire
 from oculus.model import NO_TAGS, Micros
@@ -152,14 +152,6 @@ class Source:
             proxy=options.proxy,
             secrets=(options.api_key,),
         )
-
-
-def rebased(url: str, base_url: str) -> str:
-    """Return `url` with scheme and host of `base_url`, if there is one; the path is kept."""
-    if not base_url:
-        return url
-    rest = url.partition("://")[2].partition("/")
-    return base_url.rstrip("/") + rest[1] + rest[2]
 
 
 def number(value: Any, what: str) -> float:
