@@ -90,7 +90,8 @@ def test_a_failing_target_stands_first_with_its_reason(
     assert page.evaluate(f"{rows}[0].dataset.symbol") == "net.http.alpha.rtt"
     servers["omega"].stop()
     page.wait(f"{rows}[0]?.dataset.symbol === 'net.http.omega.rtt' && {rows}[0].classList.contains('down')")
-    assert "connection refused" in page.evaluate(f"{rows}[0].innerText")
+    # What is new on the page has no visible text before the next frame.
+    page.wait(f"{rows}[0].innerText.includes('connection refused')")
     box: Any = page.evaluate(f"{rows}[0].getBoundingClientRect().toJSON()")
     assert box["width"] > 0
     assert box["height"] > 0
