@@ -242,6 +242,7 @@ case $command in
         prepare requirements-dev.lock
         prepare_programs
         cd "$here"
+        [ $# -gt 0 ] || exec "$venv/bin/python" -m tests
         exec "$venv/bin/python" -m pytest "$@"
         ;;
     lint)

@@ -14,13 +14,16 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from oculus.collectors.base import CollectError, Collector, Context
     from oculus.config.decode import Seconds, Size, between, setting
-    from oculus.config.settings import CollectorSettings, CollectorSpec
+    from oculus.config.settings import ChannelSettings, CollectorSettings, CollectorSpec
     from oculus.model import Candle, Event, Sample, Transition
+    from oculus.notify.base import Channel
     from oculus.rules.engine import RuleEngine
     from oculus.storage import Storage
 
 _PUBLIC = {
     "Candle": "oculus.model",
+    "Channel": "oculus.notify.base",
+    "ChannelSettings": "oculus.config.settings",
     "CollectError": "oculus.collectors.base",
     "Collector": "oculus.collectors.base",
     "CollectorSettings": "oculus.config.settings",
@@ -39,6 +42,8 @@ _PUBLIC = {
 
 __all__ = [
     "Candle",
+    "Channel",
+    "ChannelSettings",
     "CollectError",
     "Collector",
     "CollectorSettings",

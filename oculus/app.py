@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import resource
 import sys
 import time
 from collections.abc import Callable
@@ -29,7 +30,7 @@ from oculus.cooperate import slices
 from oculus.errors import ConfigError, OculusError, StartError
 from oculus.holdup import HoldUp
 from oculus.model import Batch, Event, EventType, Micros, Severity, Transition, symbols_of
-from oculus.notify import CHANNELS, channel
+from oculus.notify import CHANNELS, channel, installed
 from oculus.notify.dispatch import Dispatcher
 from oculus.pipe import Pipe
 from oculus.rules.engine import RuleEngine
@@ -48,6 +49,10 @@ from oculus.web.services import Services
 
 if TYPE_CHECKING:
     from oculus.collectors.network.uplink import Uplink
+
+# Each probe under way has a connection open, and one that gets none would look like a target that is down.
+# Systems allow 1,024 unless asked for more, for the sake of old programs.
+OPEN_FILES = 65_536
 
 UPLINK_LOST = "this host has lost the network"
 
@@ -107,6 +112,7 @@ class Oculus:
     def start(self) -> None:
         """Start everything; raises StartError, with nothing left open, when this host does not let it."""
         sys.setswitchinterval(SWITCH_INTERVAL)
+        allow_open_files()
         listener = listen(self.settings.server)
         try:
             opener = NativeThreads(1)
@@ -305,15 +311,20 @@ class Oculus:
         """Set up what tells that a failure is not the target's: maintenance windows, and the canaries."""
         settings = self.settings
         self._windows = [(entry, entry.window()) for entry in settings.maintenance]
-        if self.uplink is not None:
-            self.uplink.close()
-        self.uplink = None
+        before, self.uplink = self.uplink, None
+        if before is not None:
+            before.close()
         if settings.canaries:
             from oculus.collectors.network.uplink import Uplink, canary
 
             self.uplink = Uplink(
                 [canary(text, self.context) for text in settings.canaries], self._uplink_told
             )
+        if before is not None and before.down:
+            if self.uplink is not None:
+                self.uplink.resume()
+            else:
+                self._uplink_told(False, "")
 
     def _excuse(self, stem: str, local: bool) -> str:
         at = now()
@@ -334,9 +345,14 @@ class Oculus:
             Transition(
                 ts=at, rule="uplink", state="firing" if down else "resolved",
                 previous="inactive" if down else "firing", severity="critical", message=text,
-                started_at=started, explanation=reasons,
+                started_at=started, explanation=reasons, channels=self._all_channels(),
             )
         )  # fmt: skip
+
+    def _all_channels(self) -> tuple[str, ...]:
+        """Return every channel that a rule uses: the alert of the uplink stands for what they would tell."""
+        named = (name for rule in self.settings.rules for name in rule.channels)
+        return tuple(dict.fromkeys(named)) or ("log",)
 
     def _start_collector(self, spec: CollectorSpec) -> None:
         self.scheduler.start(make(spec, self.context))
@@ -474,8 +490,17 @@ class Oculus:
 
 
 def senders(settings: Settings) -> dict[str, Callable[[Transition], object]]:
-    """Return what sends to each channel: the built-in ones, and those installed ones that rules name."""
-    return {**settings.channels, **{name: channel(name) for name in CHANNELS}}
+    """Return what sends to each channel: the built-in ones, and the installed ones in use."""
+    made = {name: installed(spec) for name, spec in settings.channels.items()}
+    return made | {name: channel(name) for name in CHANNELS}
+
+
+def allow_open_files() -> None:
+    """Take as many open files as this user may have, within reason."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, OPEN_FILES)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def listen(server: ServerSettings) -> socket.socket:

@@ -1,8 +1,8 @@
 """Plugins: collectors and channels that are not built in, from files, modules and installed packages.
 
-A plugin's code is run when it is loaded, and nothing that it does then may end the program: whatever is wrong
-is a mistake of the configuration, told in one line with its place. A file that has changed is loaded anew,
-under another module name: what runs keeps its old classes until the new ones are in force.
+A plugin's code is run when it is loaded, and nothing that it does then may end the program or hold it up:
+whatever is wrong is a mistake of the configuration, told in one line with its place. A file that has changed
+is loaded anew, under another module name: what runs keeps its old classes until the new ones are in force.
 """
 
 from __future__ import annotations
@@ -10,7 +10,9 @@ from __future__ import annotations
 import hashlib
 import importlib
 import re
+import signal
 import sys
+import threading
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, is_dataclass
@@ -20,12 +22,15 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal
 
+import gevent
+
 from oculus.collectors import KINDS
 from oculus.collectors.base import Collector
 from oculus.config.decode import check_class
-from oculus.config.settings import CollectorSettings
+from oculus.config.settings import ChannelSettings, CollectorSettings
 from oculus.errors import ConfigError, place_of, reason
 from oculus.model import slug
+from oculus.notify.base import Channel
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -35,6 +40,10 @@ GROUPS = {"collectors": "oculus.collectors", "channels": "oculus.channels"}
 
 # A kind is one word, or a probe of the network.
 _KIND = re.compile(r"(?:network/)?[a-z0-9_]+")
+
+# Large libraries take seconds to import from a slow card.
+PATIENCE = 20.0  # seconds that a plugin may take to load
+_AGAIN = 0.5  # seconds after which one that catches everything is interrupted again
 
 _TAKEN = {*KINDS, *(kind.partition("/")[0] for kind in KINDS)}
 
@@ -50,7 +59,9 @@ class _Loaded:
 class Plugins:
     """Loads plugins, and keeps what is loaded: a file gives the same classes until it is changed."""
 
-    def __init__(self) -> None:
+    def __init__(self, patience: float = PATIENCE) -> None:
+        """`patience` is how long one may take to load, in seconds."""
+        self._patience = patience
         self._loaded: dict[str, _Loaded] = {}
         self._found: dict[str, dict[str, list[EntryPoint]]] = {}
 
@@ -90,14 +101,23 @@ class Plugins:
         return cls
 
     def channel(self, name: str) -> Callable[..., object]:
-        """Return the function of an installed channel, which sends one Transition; raises ConfigError."""
-        send = self._entry("channels", name)
-        if not callable(send):
-            raise ConfigError([f'the installed channel "{name}" is no function'])
-        found: Callable[..., object] = send
+        """Return an installed channel: a function that sends one Transition, or a subclass of Channel.
+
+        Raises ConfigError.
+        """
+        found: Callable[..., object] = self._entry("channels", name)
+        what = f'the installed channel "{name}"'
+        if isinstance(found, type) and issubclass(found, Channel):
+            mistakes = [f"{what}: {fault}" for fault in _settings_faults(found.Settings, ChannelSettings)]
+            if found.send is Channel.send:
+                mistakes.append(f"{what} has no send()")
+            if mistakes:
+                raise ConfigError(mistakes)
+        elif isinstance(found, type) or not callable(found):
+            raise ConfigError([f"{what} is no function and no subclass of oculus.Channel"])
         return found
 
-    def blame(self, failure: Exception, plugin: type) -> str:
+    def blame(self, failure: Exception, plugin: Any) -> str:
         """Return what a plugin's settings raised, as one line with its place."""
         return reason(failure, plugin.__module__)
 
@@ -107,8 +127,26 @@ class Plugins:
         if others:
             brought = " and ".join(_package(point) for point in (first, *others))
             raise ConfigError([f'"{name}" is brought by {brought} (uninstall one)'])
-        with _contained(f'the installed "{name}" of {_package(first)}', first.module):
+        with self._contained(f'the installed "{name}" of {_package(first)}', first.module):
             return first.load()
+
+    @contextmanager
+    def _contained(self, what: str, module: str) -> Iterator[None]:
+        """Turn whatever a plugin's code raises into a mistake in one line, and end it when it hangs."""
+        try:
+            with _bounded(self._patience):
+                yield
+        except SyntaxError as error:
+            place = f"{error.filename}:{error.lineno}" if error.filename else what
+            raise ConfigError([f"{place}: {error.msg}"]) from None
+        except ConfigError:
+            raise
+        except _TooLong as error:
+            told = f"{what} is not loaded after {self._patience:g} s"
+            place = place_of(error, module)
+            raise ConfigError([f"{told}: it hangs at {place}" if place else told]) from None
+        except (Exception, SystemExit) as error:
+            raise ConfigError([f"{place_of(error, module) or what}: {reason(error)}"]) from None
 
     def _file(self, path: Path) -> Mapping[str, type[Collector]]:
         try:
@@ -126,7 +164,7 @@ class Plugins:
             spec = spec_from_file_location(name, source)
         if spec is None:
             raise ConfigError([f"{path} is not a Python file (a name that ends in .py)"])
-        with _contained(str(path), name):
+        with self._contained(str(path), name):
             module = _run(spec)
         kinds = _kinds(module, str(path))
         self._loaded[str(path.absolute())] = _Loaded(digest, kinds)
@@ -135,7 +173,7 @@ class Plugins:
     def _module(self, named: str, folder: Path) -> Mapping[str, type[Collector]]:
         importlib.invalidate_caches()
         known = self._loaded.get(f"module {named}")
-        with _contained(f"module {named}", named):
+        with self._contained(f"module {named}", named):
             try:
                 spec = find_spec(named)
             except ModuleNotFoundError as error:
@@ -150,7 +188,7 @@ class Plugins:
         digest = _digest(Path(spec.origin)) if spec.origin and Path(spec.origin).is_file() else ""
         if known is not None and known.digest == digest:
             return known.kinds
-        with _contained(f"module {named}", named):
+        with self._contained(f"module {named}", named):
             module = _import(named, anew=known is not None)
         kinds = _kinds(module, f"module {named}")
         self._loaded[f"module {named}"] = _Loaded(digest, kinds)
@@ -205,18 +243,31 @@ def _import(named: str, *, anew: bool) -> ModuleType:
         raise
 
 
+class _TooLong(BaseException):
+    """Raised within a plugin's code that takes too long; no `except Exception` of its own catches it."""
+
+
 @contextmanager
-def _contained(what: str, module: str) -> Iterator[None]:
-    """Turn whatever a plugin's code raises into a mistake in one line."""
-    try:
-        yield
-    except SyntaxError as error:
-        place = f"{error.filename}:{error.lineno}" if error.filename else what
-        raise ConfigError([f"{place}: {error.msg}"]) from None
-    except ConfigError:
-        raise
-    except (Exception, SystemExit) as error:
-        raise ConfigError([f"{place_of(error, module) or what}: {reason(error)}"]) from None
+def _bounded(seconds: float) -> Iterator[None]:
+    """Raise _TooLong in the code within when it takes longer, whether it waits or computes."""
+    loader = gevent.getcurrent()
+
+    def interrupt(number: int, frame: object) -> None:
+        # While another greenlet runs this one waits, and the timeout ends that.
+        if gevent.getcurrent() is loader:
+            raise _TooLong
+
+    with gevent.Timeout(seconds, _TooLong()):
+        if threading.current_thread() is not threading.main_thread():  # signals are not for it
+            yield
+            return
+        before = signal.signal(signal.SIGALRM, interrupt)
+        signal.setitimer(signal.ITIMER_REAL, seconds, _AGAIN)
+        try:
+            yield
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, before)
 
 
 def _package(point: EntryPoint) -> str:
@@ -252,12 +303,16 @@ def _faults(cls: type[Collector]) -> Iterator[str]:
         yield f'the type "{kind}" is built in (give it another one)'
     if cls.collect is Collector.collect:
         yield "it has no collect()"
-    settings: Any = cls.Settings
-    if not isinstance(settings, type) or not issubclass(settings, CollectorSettings):
-        yield "its Settings is not derived from oculus.CollectorSettings"
+    yield from _settings_faults(cls.Settings, CollectorSettings)
+
+
+def _settings_faults(settings: Any, common: type) -> Iterator[str]:
+    """Yield what keeps a class from being decoded; it is to be derived from the one that all have."""
+    if not isinstance(settings, type) or not issubclass(settings, common):
+        yield f"its Settings is not derived from oculus.{common.__name__}"
         return
     for base in settings.__mro__:
-        if issubclass(base, CollectorSettings) and "__dataclass_fields__" not in vars(base):
+        if issubclass(base, common) and "__dataclass_fields__" not in vars(base):
             yield f"{base.__name__} has no @dataclass(frozen=True, kw_only=True) above it"
             return
     assert is_dataclass(settings)

@@ -28,6 +28,12 @@ def _loader() -> PluginSource:
     return Plugins()
 
 
+def _check_canary(text: str) -> None:
+    from oculus.collectors.network.uplink import check_canary
+
+    check_canary(text)
+
+
 def vocabulary() -> Vocabulary:
     """Return what a configuration may speak of in this version."""
 
@@ -40,5 +46,6 @@ def vocabulary() -> Vocabulary:
         announced_channels=ANNOUNCED,
         check_condition=expression.parse,
         check_message=message.check,
+        check_canary=_check_canary,
         plugins=cast("PluginSource", _Plugins()),
     )

@@ -136,7 +136,21 @@ def _local(at: Micros, zone: tzinfo) -> datetime:
 
 
 def _instant(day: date, at: time, zone: tzinfo) -> Micros:
-    return _micros(datetime.combine(day, at, zone))
+    """Return when clocks first show this time or a later one: they may leave it out."""
+    moment = datetime.combine(day, at, zone)
+    found = _micros(moment)
+    if _local(found, zone).replace(tzinfo=None) == moment.replace(tzinfo=None):
+        return found
+    # Read by the offset from after the change it lies before that, and the change between the two.
+    low, high = _micros(moment.replace(fold=1)) // SECOND, found // SECOND
+    before = _local(Micros(low * SECOND), zone).utcoffset()
+    while high - low > 1:
+        middle = (low + high) // 2
+        if _local(Micros(middle * SECOND), zone).utcoffset() == before:
+            low = middle
+        else:
+            high = middle
+    return Micros(high * SECOND)
 
 
 def _micros(moment: datetime) -> Micros:

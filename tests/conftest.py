@@ -6,6 +6,7 @@ from gevent import monkey
 
 monkey.patch_all()
 
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,10 @@ import pytest
 
 from tests.support.daemon import Daemon
 from tests.support.servers import HttpServer, TcpServer
+
+# What a shell starts in the background ignores Ctrl-C, and so would every program under test.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # A busy machine may take long for one example; that is no failure.
 hypothesis.settings.register_profile("oculus", deadline=None)

@@ -16,6 +16,7 @@ from oculus.model import Sample
 from oculus.storage import Storage
 from tests.support.command import Ended, oculus
 from tests.support.daemon import CHECKOUT, Daemon
+from tests.support.mounts import run_beside_dead_disk
 from tests.support.namespace import run_in_namespace
 
 LOOKS = [
@@ -95,6 +96,30 @@ def test_a_missing_folder_and_a_full_or_volatile_disk_are_told() -> None:
         assert volatile["level"] == "warn"
         assert "it is in memory" in volatile["message"]
         assert "a write is on the disk after" in speed["message"]
+
+
+def test_a_full_disk_is_told_as_that(tmp_path: Path) -> None:
+    """Not as one of another user's, and wherever the disk is."""
+    space, written = run_beside_dead_disk(
+        """
+        from oculus.commands import host
+        from oculus.commands.findings import Needs
+        full = mount("tmpfs", "full", "tmpfs", 0, "size=64k")
+        open(f"{full}/ballast", "wb", buffering=0).write(bytes(64 * 1024))
+        tell(list(host.disk(Needs(f"{full}/o.db", 0, 0, False, (), False))))
+        """,
+        tmp_path,
+    )
+    assert space[0] == written[0] == "fail"
+    assert "too little to store samples" in space[1]
+    assert "cannot be written to: no space left on device" in written[1]
+    assert "make room" in written[2]
+
+
+def test_time_zones_that_come_with_the_program_are_enough() -> None:
+    """A small system has none of its own."""
+    (zones,) = findings(about="time zones", environ={"PYTHONTZPATH": ""})
+    assert zones["level"] == "ok"
 
 
 def test_a_database_at_rest_is_read() -> None:

@@ -16,8 +16,8 @@ RANKS = {
     "holdup": 0, "threads": 0, "windows": 0, "zones": 0,
     "config": 1, "pipe": 1,
     "logs": 2, "storage": 2, "collectors": 2,
-    "rules": 3, "notify": 3, "plugins": 3,
-    "web": 4,
+    "rules": 3, "notify": 3,
+    "web": 4, "plugins": 4,
     "telemetry": 5, "vocabulary": 5, "app": 6, "commands": 6,
     "cli": 7, "__main__": 8,
 }  # fmt: skip

@@ -279,6 +279,7 @@ def test_a_sender_that_outruns_the_consumer_waits_for_it() -> None:
     assert len(pipe) >= 4900
 
 
+@pytest.mark.alone
 def test_a_stop_holds_no_sender_back() -> None:
     """Who waits for the consumer is let go at once."""
     pipe = Pipe(100_000)
@@ -306,6 +307,7 @@ def test_a_batch_waits_for_more_at_most_its_time() -> None:
     assert time.monotonic() - started >= 0.19
 
 
+@pytest.mark.alone
 def test_the_time_counts_from_the_first_sample() -> None:
     """Time that a sample has waited before the consumer came is not waited again."""
     pipe = Pipe(100)
@@ -339,6 +341,7 @@ def test_a_consumer_waits_for_the_first_sample() -> None:
     assert waiting.get(timeout=5.0) == Batch((), (event(),))
 
 
+@pytest.mark.alone
 def test_what_a_batch_left_behind_is_not_waited_for_again() -> None:
     """The rest of a full queue has waited long enough."""
     pipe = Pipe(100)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import signal
 import sys
 import textwrap
 from collections.abc import Callable
@@ -10,13 +11,19 @@ from pathlib import Path
 
 import pytest
 
+from oculus.app import senders
 from oculus.collectors.base import Context
 from oculus.collectors.contained import Unmade, make
 from oculus.config import Settings
 from oculus.config.settings import CollectorSpec
+from oculus.errors import ConfigError
+from oculus.model import Micros, Transition
+from oculus.notify.dispatch import Dispatcher
 from oculus.plugins import Plugins
+from tests.support.command import oculus
 from tests.support.configs import mistakes_of, settings_of, write
 from tests.support.daemon import ROOT, Daemon
+from tests.support.log import logged
 from tests.support.servers import wait_for
 
 # The example of the design, to the letter.
@@ -206,6 +213,18 @@ def test_a_bad_file_is_a_mistake_with_its_place(tmp_path: Path, text: str | byte
     assert all(len(mistake) < 500 for mistake in mistakes)
 
 
+@pytest.mark.parametrize("body", ["while True: pass", "time.sleep(60)", "threading.Lock().acquire(); hang()"])
+def test_a_plugin_that_hangs_while_it_is_loaded_is_ended(body: str) -> None:
+    """Whether it waits or computes, and though it catches what it can; its line is told."""
+    head = "import threading, time\ndef hang():\n  while True: pass\n"
+    write({"m.py": f"{head}try:\n  {body}\nexcept Exception: ...\n"})
+    with pytest.raises(ConfigError) as caught:
+        Plugins(0.05).load("m.py", "c.yaml")
+    (mistake,) = caught.value.mistakes
+    assert re.fullmatch(r"m\.py is not loaded after 0\.05 s: it hangs at .*m\.py:[35]", mistake)
+    assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
+
+
 @pytest.mark.parametrize(
     ("item", "told"),
     [
@@ -316,10 +335,71 @@ def test_an_installed_channel_is_found(installed: Callable[..., None]) -> None:
         inst_bell="def ring(transition): return transition\nnothing = 5\n",
     )  # fmt: skip
     rule = "rules: [{name: a, condition: x > 1, channels: [%s]}]"
-    assert settings_of(rule % "bell").channels["bell"](7) == 7
+    assert settings_of(rule % "bell").channels["bell"].plugin(7) == 7
+    assert settings_of("notifications: {bell: {}}\n" + rule % "bell").channels["bell"].settings is None
+    assert "takes no settings (leave out x)" in mistakes_of("notifications: {bell: {x: 1}}\n")[0]
     assert settings_of(rule % "log").channels == {}
     assert "is no function" in mistakes_of(rule % "mute")[0]
     assert 'unknown channel "bel" (did you mean "bell"?)' in mistakes_of(rule % "bel")[0]
+
+
+BELL = """\
+from dataclasses import dataclass
+from oculus import Channel, ChannelSettings, between, setting
+
+@dataclass(frozen=True, kw_only=True)
+class BellSettings(ChannelSettings):
+    door: str = setting(help="where it rings")
+    times: int = setting(1, help="how often", check=between(1, 3))
+    code: str = setting("", help="what opens it", secret=True)
+
+class Bell(Channel):
+    '''Rings at a door.'''
+    Settings = BellSettings
+
+    def __init__(self, settings):
+        super().__init__(settings)
+        self.rung = {"front": [], "back": []}[settings.door]
+
+    def send(self, transition):
+        self.rung.append(transition.rule * self.settings.times)
+        return self.rung
+
+class Mute(Channel):
+    pass
+"""
+
+
+def test_an_installed_channel_has_settings(installed: Callable[..., None], tmp_path: Path) -> None:
+    """They are checked like those of collectors; it may have several names; what it needs must be given."""
+    points = "[oculus.channels]\nbell = inst_door:Bell\nmute = inst_door:Mute\n"
+    installed("oculus-door", points, inst_door=BELL)
+    rule = "rules: [{name: a, condition: x > 1, channels: [ops, bell]}]\n"
+    settings = settings_of(
+        "notifications: {ops: {type: bell, door: back, times: 2}, bell: {door: side}}\n" + rule
+    )
+    dispatcher = Dispatcher(senders(settings))
+    step = Transition(Micros(1), "a", "firing", "inactive", "warn", "m", Micros(1), channels=("ops", "bell"))
+    with logged(format="json") as log:
+        dispatcher.dispatch(step)
+    assert dispatcher.sent == 1
+    (record,) = log.records
+    assert record["message"] == (
+        "channel bell failed: it cannot be made: KeyError: 'side' (in inst_door.py:16)"
+    )
+    wrong = mistakes_of("notifications:\n  bell: {times: 5, dor: x}\n" + rule.replace("ops, ", ""))
+    assert wrong == [
+        "c.yaml:2: notifications.bell.times: 5 is out of range (1 to 3)",
+        'c.yaml:2: notifications.bell.dor: unknown key (did you mean "door"?)',
+        "c.yaml:2: notifications.bell.door: is missing (where it rings)",
+    ]
+    assert mistakes_of(rule.replace("ops, ", "")) == [
+        "c.yaml:1: rules[0].channels[1].door: is missing (where it rings)".replace("[1]", "[0]")
+    ]
+    assert "has no send()" in mistakes_of("notifications: {mute: {}}")[0]
+    ended = oculus("check", "--kinds", "bell", environ={"PYTHONPATH": str(tmp_path / "site")})
+    assert ended.out.startswith("notifications: bell (plugin)\n  Rings at a door.\n")
+    assert re.search(r"^  times +whole number +1 +how often$", ended.out, re.MULTILINE)
 
 
 # -- containment --------------------------------------------------------------------------------------

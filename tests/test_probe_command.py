@@ -169,3 +169,24 @@ def test_a_stream_is_waited_for() -> None:
         assert "failed: no price came over the stream within 5 s (after " in bad.out
     finally:
         service.stop()
+
+
+def test_what_is_told_by_two_looks_is_looked_at_twice() -> None:
+    """The processor's load is there, though one look tells none."""
+    ended = oculus("probe", "host", "parts=[cpu]")
+    assert ended.status == 0
+    assert "host.cpu.percent" in ended.out
+
+
+def test_a_program_that_is_not_content_has_failed() -> None:
+    """Its status and what it says of it are told as the reason."""
+    ended = oculus("probe", "exec", "command=[sh, -c, 'echo DISK CRITICAL; exit 2']")
+    assert ended.status == 1
+    assert "failed: exit status 2: DISK CRITICAL (after " in ended.out
+
+
+def test_what_tells_of_a_daemon_says_so() -> None:
+    """Alone it has nothing to tell."""
+    ended = oculus("probe", "self")
+    assert ended.status == 1
+    assert "it tells of a daemon that runs" in ended.out

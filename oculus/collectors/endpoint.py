@@ -7,17 +7,20 @@ list of the texts that no message may show.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 from urllib.parse import parse_qsl, urlsplit
 
+from oculus.collectors.base import Context
 from oculus.collectors.fetch import Request, check_proxy
 from oculus.collectors.manners import Rate
 from oculus.collectors.network.http_request import AuthSettings, check_bearer, check_headers, check_url
+from oculus.collectors.network.probe import EXCUSE, is_loopback
 from oculus.collectors.network.tls import TlsSettings
 from oculus.config.decode import Size, between, setting
 from oculus.config.settings import CollectorSettings
+from oculus.model import Sample, Tags
 
 # Time for reading the longest body that is allowed, beside the request's own.
 READING = 10.0  # seconds
@@ -68,8 +71,8 @@ class EndpointSettings(CollectorSettings):
         return Request(self.url).host
 
     def longest_run(self) -> float:
-        """It may wait for its turn, then for the answer, and then read it."""
-        return 2 * self.timeout + READING
+        """It may wait for its turn, then for the answer, and then read it or find out whose failure it is."""
+        return 2 * self.timeout + READING + EXCUSE
 
     def request(
         self,
@@ -113,3 +116,32 @@ class EndpointSettings(CollectorSettings):
             # The longest first: one may be part of another.
             secrets=tuple(sorted(filter(None, secrets), key=len, reverse=True)),
         )
+
+
+class Reach:
+    """`<stem>.up` of an endpoint, or `<stem>.unknown` while it is not the endpoint's fault that it fails."""
+
+    def __init__(self, stem: str, url: str, context: Context) -> None:
+        self.up, self.unknown = f"{stem}.up", f"{stem}.unknown"
+        self._stem, self._context = stem, context
+        self._on_this_host = is_loopback(url)
+        self._in_doubt = False
+
+    def found(self) -> Iterator[Sample]:
+        """Yield what an answer says."""
+        yield Sample(self.up, 1.0)
+        if self._in_doubt:
+            self._in_doubt = False
+            yield Sample(self.unknown, 0.0)
+
+    def missed(self, why: str) -> Iterator[Sample]:
+        """Yield what a failure says. This may take some seconds."""
+        excuse = self._context.excuse(self._stem, self._on_this_host)
+        if excuse:
+            self._in_doubt = True
+            yield Sample(self.unknown, 1.0, None, Tags({"reason": excuse, "error": why}))
+        else:
+            if self._in_doubt:
+                self._in_doubt = False
+                yield Sample(self.unknown, 0.0)
+            yield Sample(self.up, 0.0, None, Tags({"error": why}))

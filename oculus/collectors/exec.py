@@ -43,6 +43,10 @@ _LOCALE = "C.UTF-8"
 
 _UNKNOWN = 3
 
+# What the environment was given is a secret from this length on: a `C` or a `1` is none, and would be missing
+# in every other word.
+_SECRET = 4  # characters
+
 
 def _check_command(command: tuple[str, ...]) -> None:
     if not command or not command[0]:
@@ -196,6 +200,8 @@ class Exec(Collector):
         if ended.cut:  # the last number may be the beginning of a longer one
             text = text[: max(text.rfind(" "), text.rfind("\n"), 0)]
         report = nagios.parse(text)
+        if "\0" in text:  # among so many bytes some look like label=value, others in each run
+            report.values, report.faults = [], ["it printed binary data"]
         why = {}
         if wrong or ended.status:
             errors = self._first_error(ended) if wrong or not report.text else ""
@@ -269,8 +275,9 @@ class Exec(Collector):
 
     def _redacted(self, text: str) -> str:
         """Return a text without what the environment was given: a program may print its password."""
-        for value in sorted(filter(None, self._settings.env.values()), key=len, reverse=True):
-            text = text.replace(value, "***")
+        for value in sorted(self._settings.env.values(), key=len, reverse=True):
+            if len(value) >= _SECRET:
+                text = text.replace(value, "***")
         return text
 
     def _sample(self, part: str, value: float, tags: Tags, faults: list[str]) -> Iterator[Sample]:

@@ -21,7 +21,6 @@ from urllib.parse import quote, urlencode, urljoin, urlsplit
 
 import gevent
 import requests
-from requests.adapters import HTTPAdapter
 from urllib3 import disable_warnings
 from urllib3.exceptions import HTTPError as TransportError
 from urllib3.exceptions import InsecureRequestWarning
@@ -30,6 +29,7 @@ from urllib3.util import Retry
 from oculus import __version__
 from oculus.clock import now
 from oculus.collectors.base import CollectError, Context, Count
+from oculus.collectors.bounded_http import BoundedAdapter
 from oculus.collectors.extract.documents import HUB_JSON, loads, loads_politely
 from oculus.collectors.manners import LONGEST_SILENCE, REFUSALS, Host, Rate, retry_after, span_text
 from oculus.collectors.network.probe import explain
@@ -363,7 +363,7 @@ class Fetcher:
                 self._validated.popitem(last=False)
 
 
-class _Adapter(HTTPAdapter):
+class _Adapter(BoundedAdapter):
     """Connects with the TLS contexts that are made already."""
 
     def build_connection_pool_key_attributes(self, request: Any, verify: Any, cert: Any = None) -> Any:

@@ -172,9 +172,14 @@ def passed(state: State, rhythm: Rhythm, first: Due | None, now: Micros) -> Outc
     return _down(state, first.at, _missed(first, rhythm))
 
 
-def pinged(state: State, ping: Ping, now: Micros, rhythm: Rhythm, began: Micros) -> Outcome:
-    """Return what a ping at `now` leads to. What was due before is down in between, however short."""
-    before = passed(state, rhythm, due(state, rhythm, began), now)
+def pinged(
+    state: State, ping: Ping, now: Micros, rhythm: Rhythm, began: Micros, *, excused: bool = False
+) -> Outcome:
+    """Return what a ping at `now` leads to.
+
+    What was due before is down in between, however short, unless that was judged already and `excused`.
+    """
+    before = Outcome(state) if excused else passed(state, rhythm, due(state, rhythm, began), now)
     state = before.state
     if ping.kind == "log":
         return before

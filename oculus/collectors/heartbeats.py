@@ -238,7 +238,8 @@ class Heartbeats:
         if ping.kind == "log":
             return noted
         failing = beat.state.up is False
-        outcome = pinged(beat.state, ping, present, beat.rhythm, beat.began)
+        # What is due and not down was excused: it stays so when the ping comes after all.
+        outcome = pinged(beat.state, ping, present, beat.rhythm, beat.began, excused=True)
         saving = self._take(beat, outcome, present, ping)
         if ping.kind == "fail" and failing:  # each failure has its text, though it is no flip
             self._report(beat, present, ping)
@@ -253,9 +254,9 @@ class Heartbeats:
     def judge(self, beat: Beat) -> Micros:
         """See whether a heartbeat's deadline has passed; return the time that was looked at."""
         present = self._look_at_clock()
-        outcome = passed(beat.state, beat.rhythm, beat.due, present)
-        if outcome.flips and not self._is_excused(beat, present):
-            self._take(beat, outcome, present)
+        if passed(beat.state, beat.rhythm, beat.due, present).flips and not self._is_excused(beat, present):
+            # Finding that out takes a while, in which a ping may have come.
+            self._take(beat, passed(beat.state, beat.rhythm, beat.due, present), present)
             if not self._running:
                 self.flush()
         return present

@@ -86,15 +86,15 @@ class Growth:
 
 def distinct(names: Iterable[str]) -> list[str]:
     """Return parts of symbols for names, in their order; what is taken becomes `…_2`. `/` is `root`."""
-    parts: list[str] = []
+    parts: dict[str, None] = {}
+    counts: dict[str, int] = {}  # a thousand of one name take no longer than a thousand names
     for name in names:
-        base = "root" if name == "/" else slug(name)
-        count, part = 1, base
+        part = base = "root" if name == "/" else slug(name)
         while part in parts:
-            count += 1
-            part = f"{base}_{count}"
-        parts.append(part)
-    return parts
+            counts[base] = counts.get(base, 1) + 1
+            part = f"{base}_{counts[base]}"
+        parts[part] = None
+    return list(parts)
 
 
 def percent(part: float, whole: float) -> float:

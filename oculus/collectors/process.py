@@ -2,11 +2,12 @@
 
 A program gets a session and a process group of its own, no standard input, no file of ours, and none of our
 limits. Whatever of its group is left when it has ended, in time or not, is ended too; only what left the
-group on purpose (a daemon) stays, and nobody waits for it.
+group on purpose (a daemon) stays, and nobody waits for it. When we are killed, the program is as well.
 """
 
 from __future__ import annotations
 
+import ctypes
 import os
 import resource
 import signal
@@ -37,6 +38,11 @@ _TO_DIE = 1.0  # seconds
 # The pipe is looked at this often while there is more in it: a flood costs 1 % of a core, and no more.
 _PAUSE = 0.005  # seconds
 _PIECE = 64 * 1024  # bytes: what a pipe holds
+
+_USUAL_FILES = 1_024  # that a program may have open unless it asks for more
+
+_PR_SET_PDEATHSIG = 1  # of <linux/prctl.h>
+_libc = ctypes.CDLL(None)
 
 # Beyond its time limit a run takes this long at most.
 OVERTIME = _LATE_OUTPUT + _TO_END + _TO_DIE + 0.5  # seconds
@@ -199,8 +205,14 @@ def _discard(starting: gevent.Greenlet[..., subprocess.Popen[bytes] | OSError]) 
 def _shake_off() -> None:
     """Take off what the daemon set for itself; runs in the new process.
 
-    Our own bound on memory (while users' SQL runs) is a soft one below the same hard one.
+    Our own bound on memory (while users' SQL runs) is a soft one below the same hard one. Of open files we
+    take more than is usual, and some programs go through as many as they may have.
     """
     _, hard = resource.getrlimit(resource.RLIMIT_DATA)
     resource.setrlimit(resource.RLIMIT_DATA, (hard, hard))
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft > _USUAL_FILES:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (_USUAL_FILES, hard))
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    # Nobody would be left to end it in time. Of what it starts itself the kernel knows nothing.
+    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

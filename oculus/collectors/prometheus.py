@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit, urlunsplit
 
 from oculus.collectors.base import CollectError, Collector, Context
-from oculus.collectors.endpoint import EndpointSettings
+from oculus.collectors.endpoint import EndpointSettings, Reach
 from oculus.collectors.exposition import MAX_SERIES, ExpositionError, ExpositionReader, told
 from oculus.collectors.fetch import Fetcher, SourceError, redact
 from oculus.collectors.scheduler import MAX_SERIES as MOST_SERIES
 from oculus.config.decode import between, setting
 from oculus.config.settings import CollectorSpec
 from oculus.cooperate import slices
-from oculus.model import Sample, Tags, slug
+from oculus.model import Sample, slug
 
 # Format 0.0.4 before OpenMetrics: it is read five times as fast once its series are known, and has all that
 # is stored.
@@ -61,7 +61,7 @@ class Prometheus(Collector):
         self.quotes = settings.honor_timestamps
         self._request = settings.request(url=_whole(settings.url), headers={"Accept": _ACCEPT})
         self._fetcher = Fetcher.of(context)
-        self._up = f"prom.{spec.name}.up"
+        self._reach = Reach(f"prom.{spec.name}", settings.url, context)
         self._reader = ExpositionReader(
             f"prom.{spec.name}",
             include=settings.include,
@@ -69,7 +69,7 @@ class Prometheus(Collector):
             most=settings.max_series,
             timestamps=settings.honor_timestamps,
             reserved=self.tags,
-            taken=[self._up],
+            taken=[self._reach.up, self._reach.unknown],
         )
 
     def describe(self) -> Mapping[str, str]:
@@ -86,10 +86,10 @@ class Prometheus(Collector):
             reading = self._fetcher.aside(self._reader.read, answer.body, kind)
         except (SourceError, ExpositionError) as error:
             why = redact(str(error), self._request.secrets)
-            yield Sample(self._up, 0.0, None, Tags({"error": why}))
+            yield from self._reach.missed(why)
             rest = error.retry_in if isinstance(error, SourceError) else None
             raise CollectError(f"{self._request.host}: {why}", retry_in=rest) from None
-        yield Sample(self._up, 1.0)
+        yield from self._reach.found()
         yield from slices(reading.samples)
         if not reading.series:
             reading.faults.append("no series of the answer is wanted (see include and exclude)")

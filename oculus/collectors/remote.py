@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from oculus.clock import DAY, now, parse_iso
 from oculus.collectors.base import CollectError, Collector, Context
-from oculus.collectors.endpoint import EndpointSettings, check_endpoint
+from oculus.collectors.endpoint import EndpointSettings, Reach, check_endpoint
 from oculus.collectors.exposition import told
 from oculus.collectors.fetch import Answer, Fetcher, SourceError, redact
 from oculus.collectors.network.http_request import check_bearer
@@ -80,7 +80,7 @@ class Remote(Collector):
         self._request = settings.request(url=f"{base}/api/metrics", params=only)
         self._fetcher = Fetcher.of(context)
         self._stem = f"remote.{spec.name}."
-        self._up = f"{self._stem}up"
+        self._reach = Reach(f"remote.{spec.name}", settings.url, context)
         self._include = re.compile("|".join(map(translate, settings.include or ("*",))))
         self._exclude = re.compile("|".join(map(translate, settings.exclude)) or "(?!)")
         self._passed_on = any(glob.startswith(_PASSED_ON) for glob in settings.include)
@@ -97,9 +97,9 @@ class Remote(Collector):
             found = self._wanted(_series(self._fetcher.fetch(self._request)))
         except SourceError as error:
             why = redact(str(error), self._request.secrets)
-            yield Sample(self._up, 0.0, None, Tags({"error": why}))
+            yield from self._reach.missed(why)
             raise CollectError(f"{self._request.host}: {why}", retry_in=error.retry_in) from None
-        yield Sample(self._up, 1.0)
+        yield from self._reach.found()
         faults, known, latest = [], self._tags, Micros(now() + DAY)
         self._tags = {}
         for symbol, entry in slices(found.items()):
@@ -137,8 +137,10 @@ class Remote(Collector):
     ) -> Sample:
         """Return an entry as a sample; raises Fault."""
         own = self._stem + symbol
-        if not is_symbol(own) or own == self._up:
-            raise Fault("its name is too long here" if own != self._up else "its name is taken here")
+        if own in (self._reach.up, self._reach.unknown):
+            raise Fault("its name is taken here")
+        if not is_symbol(own):
+            raise Fault("its name is too long here")
         value, ts, unit, tags = (entry.get(key) for key in ("value", "ts", "unit", "tags"))
         if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= _LARGEST:
             raise Fault(f"its value is {str(value)[:40]!r}, which is no number")

@@ -18,6 +18,7 @@ import math
 import time
 import zlib
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -39,8 +40,18 @@ FIRST_WITHIN = 30.0  # seconds
 # Most samples of one run; a collector that yields without end is cut off here.
 MAX_SAMPLES = 100_000
 
-# Most series of one collector: one that makes names up without end would fill pages and memory.
+# Most series of one collector: one that makes names up without end would fill pages and memory. Series end
+# and others begin (containers come and go), so only those count that it brought lately: in the present span
+# of time and the one before it, each of which lasts several intervals at least.
 MAX_SERIES = 10_000
+_SPAN = 12 * 3600.0  # seconds
+_SPAN_INTERVALS = 3
+
+# A run that was ended has this long for its own clean-up; one that catches what ends it is told then.
+_TO_END = 1.0  # seconds
+
+# What a collector holds may be given back this long; the stop of the whole program waits for it.
+_TO_CLOSE = 0.5  # seconds
 
 # A run is followed by the next no sooner than this, whatever the collector asks for: the hub must turn.
 _LEAST_REST = 0.01  # seconds
@@ -55,8 +66,9 @@ _LEAST_RETRY = 1.0  # seconds
 # next ones need not be newer.
 _AHEAD = 1 * SECOND
 
-# Tags that samples of a collector carry besides its own are merged once, for as many kinds of them.
-_MERGED = 1_000
+# Tags that samples of a collector carry besides its own are merged once. As many are kept as its series have
+# in two runs, and so many in any case.
+_MERGED = 100
 
 # A run that starts this little off its turn is stamped with its turn. Where all stamps of a series are an
 # interval apart to the microsecond they take no space in the store, else two bytes for each sample.
@@ -84,7 +96,9 @@ class Job:
     rest: float | None = None  # seconds to the next run, where it is not the interval that tells
     pace: float = 0.0  # seconds that the last run that went well asked to rest
     told: bool = False  # whether its failure was reported as its own
-    series: int = 0  # that nobody else brought before
+    series: set[str] = field(default_factory=set)  # that it brought in this span of time
+    before: set[str] = field(default_factory=set)  # that it brought in the last one, and not in this one
+    span: float = -math.inf  # when this one began, monotonic
     refused: str = ""  # a series too many that the run brought
     merged: dict[Tags, Tags] = field(default_factory=dict)
 
@@ -160,10 +174,14 @@ class Scheduler:
         going = [self._jobs.pop(id) for id in (ids or tuple(self._jobs))]
         self._supervisor.stop(*(f"collector {job.id}" for job in going))
         for job in going:
-            try:
-                job.collector.close()
-            except (Exception, SystemExit) as failure:
-                logger.error("collector {} could not be closed: {}", job.id, reason(failure))
+            with gevent.Timeout(_TO_CLOSE) as timer:
+                try:
+                    job.collector.close()
+                except gevent.Timeout as fired:
+                    told = f"not done after {_TO_CLOSE:g} s" if fired is timer else f"timed out: {fired}"
+                    logger.error("collector {} could not be closed: {}", job.id, told)
+                except (Exception, SystemExit) as failure:
+                    logger.error("collector {} could not be closed: {}", job.id, reason(failure))
         left = {job.collector.group for job in self._jobs.values()}
         self._begun = {group: begun for group, begun in self._begun.items() if group in left}
 
@@ -210,8 +228,13 @@ class Scheduler:
         samples: list[Sample] = []
         error = ""
         settings = collector.spec.settings
+        if started - job.span > max(_SPAN, _SPAN_INTERVALS * job.every):
+            self._forget(job, started)
         limit, job.rest, told = settings.longest_run(), None, False
-        with gevent.Timeout(limit) as timer:
+        overdue = f"not done after {limit:g} s"
+        stuck = gevent.get_hub().loop.timer(limit + _TO_END)
+        stuck.start(gevent.spawn, self._note, job, f"{overdue}, and cannot be ended", ts, False)
+        with closing(stuck), gevent.Timeout(limit) as timer:
             try:
                 for count, sample in enumerate(slices(collector.collect())):
                     if count >= MAX_SAMPLES:
@@ -225,7 +248,7 @@ class Scheduler:
                     job.rest = max(_LEAST_REST, job.rest)
                 job.pace = job.rest or 0.0
             except gevent.Timeout as fired:
-                error = f"not done after {limit:g} s" if fired is timer else f"timed out: {fired}"
+                error = overdue if fired is timer else f"timed out: {fired}"
             except CollectError as failure:
                 error, job.rest, told = str(failure), failure.retry_in, failure.told
                 if job.rest is not None:
@@ -245,12 +268,14 @@ class Scheduler:
     def _take(self, sample: Sample, job: Job, samples: list[Sample]) -> None:
         """Add a sample to those of a run, unless it is a quote that was seen before."""
         symbol = sample.symbol
-        if symbol not in self.origins:
-            if job.series >= MAX_SERIES:
+        if symbol not in job.series:
+            if symbol in job.before:
+                job.before.remove(symbol)
+            elif len(job.series) + len(job.before) >= MAX_SERIES:
                 job.refused = job.refused or symbol
                 return
-            job.series += 1
-        self.origins[symbol] = job
+            job.series.add(symbol)
+            self.origins[symbol] = job
         if job.collector.quotes:
             quote = (sample.ts or Micros(0), sample.value)
             if symbol not in self._quotes:
@@ -261,6 +286,15 @@ class Scheduler:
                 return
             self._quotes[symbol] = quote
         samples.append(sample)
+
+    def _forget(self, job: Job, present: float) -> None:
+        """Begin another span of time: what a collector did not bring in the last one counts no more."""
+        for symbol in job.before:
+            if self.origins.get(symbol) is job:
+                del self.origins[symbol]
+                self.confirmed.pop(symbol, None)
+                self._quotes.pop(symbol, None)
+        job.before, job.series, job.span = job.series, set(), present
 
     def _sleep_until(self, due: float) -> None:
         # The hub's timers may fire up to a loop's length early; a second look costs nothing.
@@ -324,7 +358,7 @@ def _merged(sample: Sample, job: Job) -> Tags:
     merged = Tags({**job.collector.tags, **given})
     merged.json.encode()  # half a surrogate pair is refused here, not by the database
     if isinstance(given, Tags):
-        if len(job.merged) >= _MERGED:
+        if len(job.merged) >= max(_MERGED, 2 * len(job.series)):
             job.merged.clear()
         job.merged[given] = merged
     return merged

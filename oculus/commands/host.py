@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import platform
 import resource
@@ -21,6 +22,7 @@ from oculus import __version__
 from oculus.commands.findings import Needs, Report, fail, ok, warn
 from oculus.commands.output import size_text
 from oculus.storage.database import LOGS
+from oculus.zones import zone
 
 # The clock of a host that has just booted without a battery shows 1970, or the day its system was made.
 _WRITTEN = 2026  # the year in which this was written
@@ -37,6 +39,7 @@ _FILES_EACH = 2  # of a collector that runs: its connection, and one that is jus
 _LITTLE_SPACE, _NO_SPACE = 500 * 10**6, 20 * 10**6  # bytes free on the disk
 _SLOW_SYNC = 0.05  # seconds that a commit may wait for the disk
 _SYNCS = 10
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 _NETWORK_DISKS = ("nfs", "nfs4", "cifs", "smb3", "fuse.sshfs", "9p", "ceph", "glusterfs")
 _MEMORY_DISKS = ("tmpfs", "ramfs")
@@ -109,11 +112,9 @@ def _kernel_clock() -> tuple[bool | None, float]:
 
 def time_zones(needs: Needs) -> Report:
     """Yield whether local times can be computed."""
-    from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
-
     try:
-        ZoneInfo("America/New_York")
-    except (ZoneInfoNotFoundError, OSError):
+        zone("America/New_York")
+    except (KeyError, ValueError, OSError):
         told = "there is no time zone data: trading hours and local windows cannot be computed"
         yield fail(told, "install tzdata")
         return
@@ -152,17 +153,17 @@ def _group_limit() -> int | None:
 
 def open_files(needs: Needs) -> Report:
     """Yield whether all collectors can be connected at once."""
-    soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    if soft == resource.RLIM_INFINITY:
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]  # the daemon takes all that it may have
+    if limit == resource.RLIM_INFINITY:
         yield ok("as many as are wanted")
         return
     wanted = _OWN_FILES + _FILES_EACH * needs.collectors
-    told = f"{soft} may be open at once"
-    if soft < wanted:
-        advice = f"ulimit -n {max(4096, wanted)}, or LimitNOFILE= in the systemd unit"
+    told = f"{limit} may be open at once"
+    if limit < wanted:
+        advice = f"ulimit -n {max(4096, wanted)} as root, or LimitNOFILE= in the systemd unit"
         yield fail(f"{told}, and {needs.collectors} collectors may need {wanted}", advice)
     else:
-        room = (soft - _OWN_FILES) // _FILES_EACH
+        room = (limit - _OWN_FILES) // _FILES_EACH
         yield ok(f"{told}, enough for {room:,} collectors that run at once")
 
 
@@ -176,14 +177,14 @@ def disk(needs: Needs) -> Report:
     free = shutil.disk_usage(folder).free
     told = f"{folder} is on {kind or 'an unknown file system'}{f' of {device}' if device else ''}"
     told += f", {size_text(free)} free"
-    if kind in _MEMORY_DISKS:
+    if free < _NO_SPACE:
+        yield fail(f"{told}: too little to store samples", "make room, or set database.max_size")
+    elif kind in _MEMORY_DISKS:
         yield warn(
             f"{told}: it is in memory, a restart of the host empties it", "set database.path to a disk"
         )
     elif kind in _NETWORK_DISKS:
         yield warn(f"{told}: a network's disk may not keep locks and writes in order", "use a local disk")
-    elif free < _NO_SPACE:
-        yield fail(f"{told}: too little to store samples", "make room, or set database.max_size")
     elif free < _LITTLE_SPACE:
         yield warn(f"{told}: little", "set database.max_size, or a shorter database.retention")
     elif "mmcblk" in device:
@@ -207,8 +208,11 @@ def _speed(folder: Path) -> Report:
                 os.fsync(file.fileno())
                 times.append(time.perf_counter() - started)
     except OSError as error:
-        told = f"{folder} cannot be written to by this user: {error.strerror}"
-        yield fail(told, "run as the daemon's user, or name another file with --db or database.path")
+        told = f"{folder} cannot be written to: {(error.strerror or str(error)).lower()}"
+        advice = "run as the daemon's user, or name another file with --db or database.path"
+        if error.errno in _FULL:
+            advice = f"make room: df -h {folder}; df -i {folder}"
+        yield fail(told, advice)
         return
     median = statistics.median(times)
     told = f"a write is on the disk after {median * 1000:.1f} ms (up to {max(times) * 1000:.1f} ms)"

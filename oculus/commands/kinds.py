@@ -31,17 +31,25 @@ _NARROWEST = 30  # characters of help
 
 def carry_out(arguments: Arguments) -> None:
     """Print the kinds, or one; raises ConfigError."""
-    known = kinds_of(arguments.config or arguments.file or None, vocabulary())
+    words = vocabulary()
+    known = kinds_of(arguments.config or arguments.file or None, words)
+    wanted: list[Kind] = []
+    named = sorted(words.plugins.installed("channels"))
     if arguments.kinds:
         kind = known.find(arguments.kinds)
-        if kind is None:
-            told = f'unknown kind "{arguments.kinds}"{did_you_mean(arguments.kinds, known.words)}'
-            raise ConfigError([told])
-        wanted = [kind]
+        if kind is not None:
+            wanted, named = [kind], []
+        elif arguments.kinds in named:
+            named = [arguments.kinds]
+        else:
+            hint = did_you_mean(arguments.kinds, [*known.words, *named])
+            raise ConfigError([f'unknown kind "{arguments.kinds}"{hint}'])
     else:
-        wanted = list(_all(known))
+        wanted += _all(known)
+    channels = {name: words.plugins.channel(name) for name in named}
     if arguments.format == "json":
-        print(json.dumps([_record(kind) for kind in wanted], ensure_ascii=False, indent=1))
+        records = [*map(_record, wanted), *(_record_of_channel(*item) for item in channels.items())]
+        print(json.dumps(records, ensure_ascii=False, indent=1))
         return
     common = list(describe(CollectorSettings))
     if not arguments.kinds:
@@ -54,6 +62,21 @@ def carry_out(arguments: Arguments) -> None:
         own = [one for one in describe(kind.settings) if arguments.kinds or one not in common]
         if own:
             print(_table(own))
+    for name, channel in channels.items():
+        print(f"{'' if arguments.kinds else chr(10)}notifications: {name} (plugin)")
+        if summary := _first_line(channel):
+            print(f"  {summary}")
+        if settings := _settings_of_channel(channel):
+            print(_table(settings))
+
+
+def _settings_of_channel(channel: Any) -> list[Described]:
+    return list(describe(channel.Settings)) if isinstance(channel, type) else []  # type: ignore[attr-defined]
+
+
+def _record_of_channel(name: str, channel: object) -> dict[str, Any]:
+    settings = [_setting(one) for one in _settings_of_channel(channel)]
+    return {"channel": name, "summary": _first_line(channel), "plugin": True, "settings": settings}
 
 
 def _all(known: Kinds) -> Iterable[Kind]:
@@ -69,16 +92,22 @@ def _head(kind: Kind) -> str:
 
 
 def _summary(kind: Kind) -> str:
-    told = (kind.plugin or collector_class(kind.name)).__doc__ or ""
-    return told.strip().partition("\n")[0]
+    return _first_line(kind.plugin or collector_class(kind.name))
+
+
+def _first_line(what: object) -> str:
+    return (what.__doc__ or "").strip().partition("\n")[0]
+
+
+def _setting(one: Described) -> dict[str, Any]:
+    return {
+        "key": one.key, "type": one.type, "default": one.default or None, "required": one.required,
+        "secret": one.secret, "help": one.help,
+    }  # fmt: skip
 
 
 def _record(kind: Kind) -> dict[str, Any]:
-    settings = [
-        {"key": one.key, "type": one.type, "default": one.default or None, "required": one.required,
-         "secret": one.secret, "help": one.help}
-        for one in describe(kind.settings)
-    ]  # fmt: skip
+    settings = [_setting(one) for one in describe(kind.settings)]
     plugin = kind.plugin is not None
     return {"kind": kind.name, "summary": _summary(kind), "plugin": plugin, "settings": settings}
 

@@ -42,6 +42,12 @@ _STREAM = 5.0  # seconds
 _LOOK = 0.2  # seconds between two looks
 _STREAM_INTERVAL = 1.0  # seconds of the first candle
 
+# What is told by two looks (the processor's load) asks for the second one this soon.
+_SECOND_LOOK = 2.0  # seconds
+
+# These tell what happens within a daemon, and alone they have nothing to tell.
+_OF_A_DAEMON = ("heartbeat", "self")
+
 _AGE = 5  # seconds from which on the time of a sample is told
 
 
@@ -182,6 +188,10 @@ class _Seen:
         scheduler = Scheduler(supervisor, self.samples.extend, lambda event: None)
         try:
             job = scheduler.once(collector)
+            if job.rest is not None and job.rest <= _SECOND_LOOK and not job.failing:
+                gevent.sleep(job.rest)
+                self.samples.clear()
+                job = scheduler.once(collector)
             if self.streams:
                 job = self._await_price(scheduler, collector, job)
         finally:
@@ -209,8 +219,13 @@ class _Seen:
             if not self.error and sample.value == 0.0 and sample.symbol.endswith(".up"):
                 self.error = sample.tags.get("error") or "it is not up"
                 self.phase = sample.tags.get("phase", "")
+            if not self.error and sample.symbol == f"exec.{self.spec.name}.status" and sample.value:
+                told = sample.tags.get("output") or sample.tags.get("error") or "the program told no reason"
+                self.error = f"exit status {sample.value:.0f}: {told}"
         if not self.error and not self.samples:
             self.error = "it brought no samples"
+            if self.spec.kind in _OF_A_DAEMON:
+                self.error += " (it tells of a daemon that runs: see its pages)"
 
     def json(self) -> str:
         """Return all of it for programs."""

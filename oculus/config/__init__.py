@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from oculus.config import document
@@ -41,7 +41,7 @@ class Vocabulary:
     `collectors` gives the settings class of each kind, `type` or `type/probe`; the class is made when it
     is asked for, so that only the kinds in use are imported. `announced_channels` are known names that this
     version does not serve yet: they are accepted with a warning. `check_condition` and `check_message` raise
-    ExpressionError. `plugins` gives the kinds and channels that are not built in.
+    ExpressionError, `check_canary` ValueError. `plugins` gives the kinds and channels that are not built in.
     """
 
     collectors: Mapping[str, Callable[[], type[CollectorSettings]]]
@@ -49,6 +49,7 @@ class Vocabulary:
     announced_channels: frozenset[str]
     check_condition: Callable[[str], object]
     check_message: Callable[[str], object]
+    check_canary: Callable[[str], object]
     plugins: PluginSource
 
 
@@ -97,13 +98,13 @@ def _settings(root: Node, vocabulary: Vocabulary, mistakes: Mistakes) -> Setting
     known_kinds.plug(sections.get("plugins"), mistakes)
     collectors = _collectors(sections, known_kinds, mistakes)
     installed = InstalledChannels(vocabulary.plugins)
-    channels = _channels(sections, vocabulary, mistakes)
+    channels = _channels(sections, vocabulary, installed, mistakes)
     rules = _rules(sections, vocabulary, channels, installed, mistakes)
     windows = [
         decode(node, MaintenanceSettings, path, mistakes)
         for path, node in _items(sections, "maintenance", mistakes)
     ]
-    canaries = _canaries(sections, mistakes)
+    canaries = _canaries(sections, vocabulary.check_canary, mistakes)
     if mistakes.errors:
         raise ConfigError(mistakes.errors)
     assert server is not None
@@ -117,7 +118,9 @@ def _settings(root: Node, vocabulary: Vocabulary, mistakes: Mistakes) -> Setting
     )  # fmt: skip
 
 
-def _canaries(sections: dict[str, Node], mistakes: Mistakes) -> tuple[str, ...]:
+def _canaries(
+    sections: dict[str, Node], check: Callable[[str], object], mistakes: Mistakes
+) -> tuple[str, ...]:
     """Return the hosts that tell whether this one has a way out: none, or two and more."""
     node = sections.get("canaries")
     if node is None or node.value is None:
@@ -133,6 +136,10 @@ def _canaries(sections: dict[str, Node], mistakes: Mistakes) -> tuple[str, ...]:
             mistakes.add(item, f"canaries[{index}]", f"{item.value} is there twice")
         else:
             found.append(item.value)
+            try:
+                check(item.value)
+            except ValueError as error:
+                mistakes.add(item, f"canaries[{index}]", str(error))
     if len(node.value) == 1:
         mistakes.add(node, "canaries", "is one host, whose outage would look like ours (name two or more)")
     return tuple(found)
@@ -178,7 +185,9 @@ def _collectors(sections: dict[str, Node], kinds: Kinds, mistakes: Mistakes) -> 
     return tuple(specs)
 
 
-def _channels(sections: dict[str, Node], vocabulary: Vocabulary, mistakes: Mistakes) -> set[str]:
+def _channels(
+    sections: dict[str, Node], vocabulary: Vocabulary, installed: InstalledChannels, mistakes: Mistakes
+) -> set[str]:
     """Check `notifications:` and return the names of the channels that a rule may use."""
     node = sections.get("notifications")
     usable = set(vocabulary.channels)
@@ -195,10 +204,10 @@ def _channels(sections: dict[str, Node], vocabulary: Vocabulary, mistakes: Mista
             told = f'the channel "{kind}" is not available yet; its alerts go to the log'
             mistakes.warn(channel, path, told)
             usable.add(name)
-        elif kind in vocabulary.channels:
+        elif kind in vocabulary.channels or installed.use(name, kind, channel, path, mistakes):
             usable.add(name)
         else:
-            known = vocabulary.channels | vocabulary.announced_channels
+            known = vocabulary.channels | vocabulary.announced_channels | installed.names
             mistakes.add(
                 channel, path, f'unknown channel "{kind}"{did_you_mean(kind, known)}',
                 line=node.key_lines.get(name),
@@ -259,10 +268,8 @@ def _rule_channels(
         if name in vocabulary.announced_channels:
             mistakes.warn(node, here, f'the channel "{name}" is not configured; its alerts go to the log')
             continue
-        try:
-            if not installed.use(name):
-                known = channels | vocabulary.announced_channels | installed.names
-                mistakes.add(node, here, f'unknown channel "{name}"{did_you_mean(name, known)}')
-        except ConfigError as error:
-            for mistake in error.mistakes:
-                mistakes.add(node, here, mistake)
+        # One that needs no settings need not be configured.
+        if name in installed.used or installed.use(name, name, replace(node, value=None), here, mistakes):
+            continue
+        known = channels | vocabulary.announced_channels | installed.names
+        mistakes.add(node, here, f'unknown channel "{name}"{did_you_mean(name, known)}')

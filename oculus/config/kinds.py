@@ -11,7 +11,7 @@ from typing import Any, Literal, Protocol
 
 from oculus.config.decode import decode, did_you_mean
 from oculus.config.document import Mistakes, Node
-from oculus.config.settings import CollectorSettings, CollectorSpec
+from oculus.config.settings import ChannelSpec, CollectorSettings, CollectorSpec
 from oculus.errors import ConfigError
 from oculus.model import slug
 
@@ -32,9 +32,9 @@ class PluginSource(Protocol):
         """Return the class of an installed kind."""
 
     def channel(self, name: str) -> Callable[..., object]:
-        """Return the function of an installed channel."""
+        """Return the function of an installed channel, or its class, which has `Settings`."""
 
-    def blame(self, failure: Exception, plugin: type) -> str:
+    def blame(self, failure: Exception, plugin: Any) -> str:
         """Return what a plugin's code raised as one line, with its place."""
 
 
@@ -201,15 +201,15 @@ def _below(names: Iterable[str], start: str) -> Iterator[str]:
 
 
 class InstalledChannels:
-    """Channels that installed packages bring: looked for when a rule names one that is unknown.
+    """Channels that installed packages bring: looked for when a name is unknown.
 
-    `used` are the functions of those that were named.
+    `used` are those that are configured, or named by a rule.
     """
 
     def __init__(self, plugins: PluginSource) -> None:
         self._plugins = plugins
         self._names: frozenset[str] | None = None
-        self.used: dict[str, Callable[..., object]] = {}
+        self.used: dict[str, ChannelSpec] = {}
 
     @property
     def names(self) -> frozenset[str]:
@@ -218,8 +218,28 @@ class InstalledChannels:
             self._names = frozenset(self._plugins.installed("channels"))
         return self._names
 
-    def use(self, name: str) -> bool:
-        """Take a channel into use; return whether there is one. Raises ConfigError for a broken one."""
-        if name not in self.used and name in self.names:
-            self.used[name] = self._plugins.channel(name)
-        return name in self.used
+    def use(self, name: str, kind: str, node: Node, path: str, mistakes: Mistakes) -> bool:
+        """Take the channel `kind` into use under a name, with its settings; return whether there is one."""
+        if kind not in self.names:
+            return False
+        try:
+            plugin: Any = self._plugins.channel(kind)
+        except ConfigError as error:
+            for mistake in error.mistakes:
+                mistakes.add(node, path, mistake)
+            return True
+        if not isinstance(plugin, type):
+            given = [key for key in node.value if key != "type"] if isinstance(node.value, dict) else []
+            if given:
+                mistakes.add(node, path, f'the channel "{kind}" takes no settings (leave out {given[0]})')
+            self.used[name] = ChannelSpec(plugin)
+            return True
+        cls: Any = plugin
+        try:
+            settings = decode(node, cls.Settings, path, mistakes, ignore=frozenset({"type"}))
+        except Exception as failure:
+            mistakes.add(node, path, self._plugins.blame(failure, plugin))
+            return True
+        if settings is not None:
+            self.used[name] = ChannelSpec(plugin, settings)
+        return True

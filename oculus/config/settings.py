@@ -214,6 +214,19 @@ class MaintenanceSettings:
         return parse_once(self.start, self.end, zone)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChannelSettings:
+    """What every channel can be told: nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelSpec:
+    """A channel of an installed package: a function that sends a transition, or a class with settings."""
+
+    plugin: Callable[..., object]
+    settings: ChannelSettings | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class CollectorSpec:
     """One entry of `collectors:`, ready to be started. `name` is the slug that stands in its symbols.
@@ -234,8 +247,8 @@ class CollectorSpec:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """A whole configuration, checked. `warnings` are lines for the user; `channels` the functions of
-    installed channels that rules name.
+    """A whole configuration, checked. `warnings` are lines for the user; `channels` are those of installed
+    packages, by the names that rules call them.
     """
 
     server: ServerSettings
@@ -246,4 +259,4 @@ class Settings:
     warnings: tuple[str, ...] = ()
     maintenance: tuple[MaintenanceSettings, ...] = ()
     canaries: tuple[str, ...] = ()
-    channels: Mapping[str, Callable[..., object]] = field(default_factory=dict)
+    channels: Mapping[str, ChannelSpec] = field(default_factory=dict)

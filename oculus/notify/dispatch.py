@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+import gevent
 from loguru import logger
 
+from oculus.errors import OculusError, reason
 from oculus.model import Transition
 
 Send = Callable[[Transition], object]
+
+# Rules wait for the one that is being sent.
+LONGEST = 10.0  # seconds
 
 
 class Dispatcher:
@@ -22,10 +27,17 @@ class Dispatcher:
     def dispatch(self, transition: Transition) -> None:
         """Send one transition."""
         for name in dict.fromkeys(name if name in self.channels else "log" for name in transition.channels):
-            try:
-                self.channels[name](transition)
-            except Exception as error:
-                self.failed += 1
-                logger.error("channel {} failed: {}", name, error)
-            else:
-                self.sent += 1
+            with gevent.Timeout(LONGEST) as timer:
+                try:
+                    self.channels[name](transition)
+                except gevent.Timeout as fired:
+                    told = f"not done after {LONGEST:g} s" if fired is timer else f"timed out: {fired}"
+                except OculusError as error:
+                    told = str(error)
+                except (Exception, SystemExit) as error:
+                    told = reason(error)
+                else:
+                    self.sent += 1
+                    continue
+            self.failed += 1
+            logger.error("channel {} failed: {}", name, told)

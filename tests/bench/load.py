@@ -11,86 +11,25 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import re
 import signal
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
-from collections.abc import Sequence
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
-TICKS = os.sysconf("SC_CLK_TCK")
+from tests.bench.measure import (
+    ROOT,
+    Target,
+    deviations,
+    exposed,
+    fetch,
+    memory,
+    processor_seconds,
+    start_daemon,
+)
 
-
-def processor_seconds(pid: int) -> float:
-    """Return user and system time of a process."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / TICKS
-
-
-def memory(pid: int) -> dict[str, float]:
-    """Return private, private dirty and resident memory of a process in MB."""
-    text = Path(f"/proc/{pid}/smaps_rollup").read_text()
-    kb = {name: int(value) for name, value in re.findall(r"^(\w+):\s+(\d+) kB", text, re.MULTILINE)}
-    return {
-        "private": (kb["Private_Clean"] + kb["Private_Dirty"]) / 1024,
-        "private_dirty": kb["Private_Dirty"] / 1024,
-        "resident": kb["Rss"] / 1024,
-    }
-
-
-def fetch(url: str) -> str:
-    """Return the body of a page."""
-    with urllib.request.urlopen(url, timeout=10) as answer:
-        text: str = answer.read().decode()
-        return text
-
-
-def exposed(port: int) -> dict[str, float]:
-    """Return the daemon's own metrics."""
-    lines = fetch(f"http://127.0.0.1:{port}/metrics").splitlines()
-    pairs = (line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
-    return {name: float(value) for name, value in pairs}
-
-
-def start_daemon(
-    folder: Path, config: str, program: Sequence[str]
-) -> tuple[subprocess.Popen[bytes], int, float]:
-    """Start a daemon; return it, its port, and the seconds from exec to a ready /readyz."""
-    import socket
-
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port = int(sock.getsockname()[1])
-    (folder / "config.yaml").write_text(config)
-    started = time.perf_counter()
-    process = subprocess.Popen(
-        [*program, "--config", "config.yaml", "--port", str(port), "--log-level", "error"], cwd=folder
-    )
-    while True:
-        try:
-            fetch(f"http://127.0.0.1:{port}/readyz")
-        except OSError:
-            time.sleep(0.005)
-        else:
-            return process, port, time.perf_counter() - started
-
-
-def deviations(arrivals: dict[str, list[float]], interval: float) -> list[float]:
-    """Return every arrival's distance from its target's schedule, in ms."""
-    found = []
-    for times in arrivals.values():
-        offsets = [moment - index * interval for index, moment in enumerate(times)]
-        # Ticks that were left out would shift the rest: count from the nearest whole interval.
-        offsets = [offset - round((offset - offsets[0]) / interval) * interval for offset in offsets]
-        middle = statistics.median(offsets)
-        found += [abs(offset - middle) * 1000.0 for offset in offsets]
-    return sorted(found)
+__all__ = ["exposed", "memory", "processor_seconds"]  # where other benches look for them
 
 
 def main() -> None:
@@ -104,11 +43,8 @@ def main() -> None:
     parser.add_argument("--rules", type=int, default=20)
     parser.add_argument("--program", default=f"{sys.executable} {ROOT / 'oculus.py'}")
     options = parser.parse_args()
-    target = subprocess.Popen(
-        [sys.executable, "-m", "tests.bench.target"], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    )
-    assert target.stdout is not None
-    address = f"http://127.0.0.1:{int(target.stdout.readline())}"
+    target = Target()
+    address = f"http://127.0.0.1:{target.ports[0][0]}"
     config = {
         "collectors": [
             {"type": "network", "probe": "http", "name": f"t{index}", "target": f"{address}/t{index}",
@@ -142,8 +78,7 @@ def main() -> None:
         stopping = time.perf_counter() - stopping
         size = sum(path.stat().st_size for path in folder.glob("oculus.db*"))
         runs = after["oculus_runs_total"] - before["oculus_runs_total"]
-        arrivals, _ = target.communicate()
-        seen = json.loads(arrivals)
+        (seen,) = target.stop()
         off = deviations(seen, options.interval)
         print(json.dumps({
             "probes": runs,

@@ -623,6 +623,7 @@ def test_a_host_that_wants_silence_gets_it(site: Site, context: Context) -> None
 # -- the hub ------------------------------------------------------------------------------------------
 
 
+@pytest.mark.alone
 def test_long_answers_do_not_hold_the_hub(site: Site, context: Context) -> None:
     """Ten megabytes of JSON are parsed and searched while other greenlets run."""
     rows = ",".join(

@@ -7,6 +7,7 @@ import os
 import resource
 import signal
 import sys
+import textwrap
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from typing import Any
 
 import gevent
 import pytest
+from gevent import subprocess
 
 from oculus.collectors.base import CollectError, Context
 from oculus.collectors.exec import TURNS, Exec, ExecSettings
@@ -28,6 +30,7 @@ from oculus.supervise import Watchdog
 from oculus.vocabulary import vocabulary
 from tests.support.mounts import run_beside_dead_disk
 from tests.support.probes import open_files
+from tests.support.process import printed
 from tests.support.servers import free_port, wait_for
 
 PLUGINS = Path("/usr/lib/nagios/plugins")
@@ -298,6 +301,7 @@ def test_what_cannot_be_run_is_unknown_and_an_error(
 # -- what programs print ------------------------------------------------------------------------------
 
 
+@pytest.mark.alone
 def test_a_flood_is_thrown_away() -> None:
     """It neither fills the memory nor keeps the hub; what came first is kept."""
     watchdog = Watchdog()
@@ -325,6 +329,8 @@ def test_binary_output_is_harmless() -> None:
     assert found["status"].value == 1.0
     assert all(text.isprintable() for text in (*found["status"].tags.values(), fault))
     json.dumps(dict(found["status"].tags)).encode()
+    assert set(found) == {"status"}
+    assert fault == "it printed binary data"
 
 
 def test_labels_do_not_collide() -> None:
@@ -396,6 +402,20 @@ def test_the_environment_is_small(monkeypatch: pytest.MonkeyPatch) -> None:
     assert why(found) == {"output": "with ***", "error": "exit status 9: ***"}
 
 
+def test_a_program_has_the_usual_number_of_files() -> None:
+    """The daemon takes as many as it may have, and some programs go through all that they could have open."""
+    code = """
+        import resource
+        resource.setrlimit(resource.RLIMIT_NOFILE, (256, 4096))
+        from oculus.app import allow_open_files
+        from oculus.collectors.process import Program
+        allow_open_files()
+        ended = Program(["sh", "-c", "ulimit -Sn; ulimit -Hn"], {"PATH": "/bin:/usr/bin"}, None).run(10)
+        print(resource.getrlimit(resource.RLIMIT_NOFILE), ended.output.split())
+    """
+    assert printed(textwrap.dedent(code), patched=True).split("\n")[0] == ("(4096, 4096) [b'1024', b'4096']")
+
+
 def test_it_runs_in_its_directory(tmp_path: Path) -> None:
     """Or in the daemon's."""
     found, _ = shell("pwd; exit 1", directory=str(tmp_path))
@@ -448,6 +468,7 @@ def most_at_once(folder: Path) -> Iterator[list[int]]:
         counting.kill()
 
 
+@pytest.mark.alone
 def test_a_hundred_at_once_take_turns(tmp_path: Path) -> None:
     """All come to their turn, a bounded number runs at any time, and the hub stays free."""
     context, watchdog = Context(), Watchdog()
@@ -499,6 +520,7 @@ tell([*told, fault()])
 """
 
 
+@pytest.mark.alone
 def test_a_program_on_a_disk_that_hangs_holds_up_nobody(tmp_path: Path) -> None:
     """What cannot start in time is an error, and is not started again before it has."""
     first, second, lateness, third = run_beside_dead_disk(_DEAD, tmp_path)
@@ -553,3 +575,37 @@ def test_the_name_is_the_programs() -> None:
     assert (spec.id, getattr(spec.settings, "command", None)) == ("exec/check_it", ("/opt/check_It",))
     assert "hunter2" not in repr(spec)
     assert Exec(spec, Context()).tags == {"source": "check_It"}
+
+
+def test_only_what_can_be_a_secret_is_left_out_of_texts() -> None:
+    """A `C` in the environment is none, and would be missing in every other word."""
+    settings = {"env": {"LC_ALL": "C", "DEBUG": "1", "PASSWORD": "hunter22"}}
+    found, _ = shell("echo CRITICAL 1 hunter22; exit 2", **settings)
+    assert found["status"].tags["output"] == "CRITICAL 1 ***"
+
+
+def test_a_thousand_values_of_one_label_take_no_time() -> None:
+    """They are told apart by numbers, within the time of a slice."""
+    started = time.monotonic()
+    found, fault = shell("printf 'x |'; yes a=1 | head -1000 | tr '\\n' ' '")
+    assert not fault
+    assert len(found) == 1_001
+    assert time.monotonic() - started < 1.0
+
+
+def test_a_killed_daemon_leaves_no_program_behind(tmp_path: Path) -> None:
+    """Nobody would be there to end it after its time."""
+    code = """
+        import sys, time
+        from oculus.collectors.process import Program
+        script = "echo $$ > " + sys.argv[1] + "; exec sleep 60"
+        Program(["sh", "-c", script], {"PATH": "/bin:/usr/bin"}, None).run(60)
+    """
+    noted = tmp_path / "pid"
+    code = "from gevent import monkey; monkey.patch_all()\n" + textwrap.dedent(code)
+    daemon = subprocess.Popen([sys.executable, "-c", code, str(noted)])
+    wait_for(lambda: noted.exists() and noted.read_text().strip())
+    daemon.kill()
+    daemon.wait()
+    program = Path("/proc", noted.read_text().strip(), "stat")
+    wait_for(lambda: not program.exists() or program.read_text().rpartition(")")[2].split()[0] == "Z")

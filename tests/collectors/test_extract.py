@@ -529,6 +529,7 @@ def test_a_wrong_expression_is_a_mistake(regex: str, time: str, told: str) -> No
     assert told in str(caught.value)
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("pattern", [r"(a+)+$", r"(a|a)*$", r"(.*)(.*)(.*)x$", r"\s+$"])
 def test_an_expression_that_never_ends_is_ended(pattern: str) -> None:
     """A body made for the expression takes the time that it is given, and the hub notices nothing."""

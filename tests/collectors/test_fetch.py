@@ -255,6 +255,24 @@ def test_the_time_limit_is_for_all_of_it(tcp_server: Callable[..., TcpServer], f
     assert str(error) == "no whole answer within 0.2 s"
 
 
+def test_interim_answers_have_an_end(
+    tcp_server: Callable[..., TcpServer], proxy: Callable[..., Proxy], fetcher: Fetcher
+) -> None:
+    """A server that says 100 and nothing else would hold the hub for good; one or two are passed over."""
+
+    def serve(sock: socket.socket) -> None:
+        asked = sock.recv(65_536)
+        count = 2 if b"/fine" in asked else 100
+        last = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\n{}"
+        sock.sendall(b"HTTP/1.1 100 Continue\r\n\r\n" * count + last)
+
+    port = tcp_server(serve).port
+    url = f"http://127.0.0.1:{port}"
+    for through in ("", f"http://127.0.0.1:{proxy(port).port}"):
+        assert fetcher.fetch(Request(f"{url}/fine", proxy=through)).json() == {}
+        assert str(refusal(fetcher, Request(f"{url}/flood", proxy=through))) == "more than 20 interim answers"
+
+
 def test_the_time_limit_of_a_caller_goes_through(
     tcp_server: Callable[..., TcpServer], fetcher: Fetcher
 ) -> None:

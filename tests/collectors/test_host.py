@@ -295,6 +295,7 @@ sys.exit(0)  # with a thread that hangs
 """
 
 
+@pytest.mark.alone
 def test_a_disk_that_hangs_is_named_and_keeps_nothing_from_being_measured(tmp_path: Path) -> None:
     """It costs its time limit once, then no time; it is asked again once it has answered.
 

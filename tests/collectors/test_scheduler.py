@@ -7,6 +7,7 @@ import math
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from typing import Any
 
 import gevent
@@ -26,7 +27,7 @@ from oculus.collectors.scheduler import (
 )
 from oculus.config.decode import Seconds
 from oculus.config.settings import CollectorSettings, CollectorSpec
-from oculus.model import Candle, Event, Micros, Sample
+from oculus.model import Candle, Event, Micros, Sample, Tags
 from oculus.supervise import Supervisor, Worker
 from tests.support.clocks import Clock
 from tests.support.servers import wait_for
@@ -367,6 +368,23 @@ def test_a_collectors_own_time_limit_is_a_failure_like_any_other(bench: Bench) -
     assert [event.message for event in bench.events] == ["collector test/c failed: timed out: 0.01 seconds"]
 
 
+def test_a_collector_that_does_not_let_itself_be_ended_is_named(bench: Bench) -> None:
+    """It catches everything, for ever: nobody can end it, but it is told."""
+    ended = Signal()
+
+    def collect() -> Iterator[Sample]:
+        while not ended.is_set():
+            with suppress(BaseException):
+                gevent.sleep(60)
+        yield Sample("custom.x", 1.0)
+
+    bench.scheduler.start(Plugged(collect, "c", timeout=Seconds(0.1)))
+    wait_for(lambda: bench.events)
+    told = "collector test/c failed: not done after 0.1 s, and cannot be ended"
+    assert [event.message for event in bench.events] == [told]
+    ended.set()
+
+
 def test_a_flood_is_cut_off(bench: Bench) -> None:
     """A collector that yields without end fails, with a bounded number of samples."""
     bench.run(lambda: (Sample("custom.x", float(number)) for number in itertools.count()))
@@ -387,6 +405,39 @@ def test_a_flood_of_series_is_cut_off(bench: Bench) -> None:
     assert len({sample.symbol for sample in bench.samples}) == MAX_SERIES
     assert [sample.symbol for sample in bench.samples].count("custom.known") == 2
     assert "more than 10000 series; those beyond are left out" in bench.events[0].message
+
+
+def test_series_that_are_gone_make_room_for_others(bench: Bench) -> None:
+    """Containers come and go: what was not brought for a span of time counts no more."""
+    days = itertools.count()
+
+    def collect() -> Iterator[Sample]:
+        day = next(days)
+        yield Sample("custom.known", 1.0)
+        for number in range(MAX_SERIES // 3):
+            yield Sample(f"custom.n{day}_{number}", 1.0)
+        bench.clock.sleep(86_400)
+
+    bench.run(collect, runs=6)
+    assert bench.events == []
+    assert len(bench.samples) == 6 * (1 + MAX_SERIES // 3)
+    assert len(bench.scheduler.origins) <= 1 + 2 * (MAX_SERIES // 3)
+
+
+def test_tags_of_many_series_are_merged_once(bench: Bench) -> None:
+    """However many there are, a second run makes none anew; and what changes with each run is not kept."""
+    given = [Tags({"device": str(number)}) for number in range(2_000)]
+    runs = itertools.count()
+
+    def collect() -> Iterator[Sample]:
+        run = next(runs)
+        yield Sample("custom.x", 1.0, None, Tags({"error": str(run)}))
+        for number, tags in enumerate(given if run < 2 else ()):
+            yield Sample(f"custom.n{number}", 1.0, None, tags)
+
+    bench.run(collect, runs=2)
+    first, second = bench.samples[1:2001], bench.samples[2002:]
+    assert all(one.tags is other.tags for one, other in zip(first, second, strict=True))
 
 
 def test_a_collector_that_asks_for_no_rest_leaves_time_to_the_others(bench: Bench) -> None:
@@ -412,10 +463,17 @@ def test_a_collector_that_cannot_be_closed_keeps_no_other_from_it(bench: Bench) 
             closed.append(self.spec.name)
             raise ValueError("no")
 
+    class Slow(Plugged):
+        def close(self) -> None:
+            gevent.sleep(60)
+
+    bench.scheduler.start(Slow(list, "slow"))
     for name in ("a", "b"):
         bench.scheduler.start(Stubborn(list, name))
+    started = time.monotonic()
     bench.scheduler.stop()
     assert closed == ["a", "b"]
+    assert time.monotonic() - started < 5.0
 
 
 @pytest.mark.parametrize("error", [SystemExit, KeyboardInterrupt])

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+
+import gevent
 import pytest
 
 from oculus.model import Micros, Transition
@@ -59,7 +62,7 @@ def test_a_channel_that_fails_stops_no_other() -> None:
     assert len(seen) == 1
     assert (dispatcher.sent, dispatcher.failed) == (1, 2)
     assert [(record["level"], record["message"]) for record in log.records] == [
-        ("error", "channel broken failed: no {route}")
+        ("error", "channel broken failed: ConnectionError: no {route}")
     ] * 2
 
 
@@ -76,3 +79,16 @@ def test_channels_to_come_are_not_in_the_table() -> None:
     assert not ANNOUNCED & CHANNELS.keys()
     with pytest.raises(KeyError):
         channel("telegram")
+
+
+def test_a_channel_cannot_end_the_program_nor_hold_it_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that calls sys.exit fails, and so does one that hangs, after a while."""
+    monkeypatch.setattr("oculus.notify.dispatch.LONGEST", 0.05)
+    dispatcher = Dispatcher({"exit": lambda step: sys.exit(3), "hang": lambda step: gevent.sleep(60)})
+    with logged(format="json") as log:
+        dispatcher.dispatch(transition("exit", "hang"))
+    assert [record["message"] for record in log.records] == [
+        "channel exit failed: it called sys.exit(3)",
+        "channel hang failed: not done after 0.05 s",
+    ]
+    assert (dispatcher.sent, dispatcher.failed) == (0, 2)

@@ -180,6 +180,7 @@ def test_a_killed_caller_leaves_no_query_behind(readers: Making) -> None:
     assert time.monotonic() - started < 5.0
 
 
+@pytest.mark.alone
 def test_the_hub_goes_on_during_a_query(readers: Making) -> None:
     """A heavy query in a thread does not hold the greenlets up."""
     made = readers()
@@ -215,6 +216,7 @@ def test_a_query_that_takes_too_much_memory_is_ended(readers: Making) -> None:
     assert resident() - before < 150e6
 
 
+@pytest.mark.alone
 def test_a_step_that_cannot_be_interrupted_is_left_alone(
     readers: Making, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -229,6 +231,7 @@ def test_a_step_that_cannot_be_interrupted_is_left_alone(
     assert time.monotonic() - started >= 1.0
 
 
+@pytest.mark.alone
 def test_closing_does_not_wait_for_ever(readers: Making, monkeypatch: pytest.MonkeyPatch) -> None:
     """A stop must be over in a few seconds, whatever still runs."""
     monkeypatch.setattr("oculus.storage.readers.CLOSING", 0.1)

@@ -229,6 +229,7 @@ def test_no_statement_changes_anything_for_long(store: Store) -> None:
     check(store)
 
 
+@pytest.mark.alone
 def test_no_statement_brings_the_daemon_down(tmp_path: Path) -> None:
     """Over HTTP there is an answer to everything, and never a 500."""
     daemon = Daemon(tmp_path, "server: {port: $PORT}\ncollectors: []\n")

@@ -6,7 +6,6 @@ that ends before the server's own breaks the site as well. It is told for a cert
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 
 from oculus.collectors.base import Context
@@ -24,12 +23,11 @@ from oculus.collectors.network.probe import (
     split_host_port,
 )
 from oculus.collectors.network.starttls import StartTls, check_server_name, secure
-from oculus.collectors.network.tls import TlsSettings, client_context, not_after, sent_chain
+from oculus.collectors.network.tls import TlsSettings, client_context, days_left
 from oculus.config.decode import setting
 from oculus.config.settings import CollectorSpec
 
 _HTTPS = 443  # the port of a target without one
-_DAY = 86_400.0  # seconds
 
 
 def _split(target: str) -> tuple[str, int]:
@@ -113,7 +111,4 @@ class CertificateProbe(Probe):
 
 
 def _days_left(talk: Conversation) -> list[float]:
-    """Return the days that each certificate of the chain has left, negative where it has ended."""
-    present = time.time()
-    chain = [] if talk.tls is None else sent_chain(talk.tls)
-    return [round((not_after(der) - present) / _DAY, 3) for der in chain]
+    return [] if talk.tls is None else days_left(talk.tls)

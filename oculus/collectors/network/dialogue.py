@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -12,6 +13,7 @@ from gevent import socket
 
 from oculus.collectors.network.expect import Pattern
 from oculus.collectors.network.probe import ProbeError
+from oculus.collectors.network.tls import wrap
 from oculus.config.decode import setting
 from oculus.cooperate import slices
 
@@ -84,9 +86,7 @@ class Conversation:
         if self._buffer:
             # Whoever sits in between could have put it there, to be taken for the server's word.
             raise ProbeError("the server went on in plain text where TLS was to begin")
-        # Shaken hands apart, so that a time limit in between finds the socket to close.
-        secure = context.wrap_socket(self._sock, server_hostname=name, do_handshake_on_connect=False)
-        self._sock = self.tls = secure
+        self._sock = self.tls = secure = wrap(self._sock, context, name)
         secure.do_handshake()
 
     def close(self) -> None:
@@ -139,32 +139,36 @@ def check_steps(steps: Sequence[Step]) -> None:
 
 
 def follow(steps: Sequence[Step], talk: Conversation, seconds: float, secure: Callable[[], None]) -> None:
-    """Do one step after the other within `seconds`; `secure` begins TLS. Raises OSError and ProbeError."""
+    """Do one step after the other; `secure` begins TLS. Raises OSError and ProbeError.
+
+    What is expected must come within `seconds` of the beginning; the caller's time limit ends all else.
+    """
     pattern: Pattern | None = None
     groups: list[str] = []
-    with gevent.Timeout(max(seconds, 0.0)) as limit:
-        for step in steps:
-            if step.expect is not None:
-                pattern, groups = step.expect, _await(step.expect, talk, limit)
-            if step.send:
-                talk.send(_filled_in(step.send, pattern, groups).encode("utf-8"))
-            if step.starttls:
-                secure()
+    until = time.monotonic() + seconds
+    for step in steps:
+        if step.expect is not None:
+            pattern, groups = step.expect, _await(step.expect, talk, until - time.monotonic())
+        if step.send:
+            talk.send(_filled_in(step.send, pattern, groups).encode("utf-8"))
+        if step.starttls:
+            secure()
 
 
-def _await(pattern: Pattern, talk: Conversation, limit: gevent.Timeout) -> list[str]:
+def _await(pattern: Pattern, talk: Conversation, seconds: float) -> list[str]:
     """Return the groups of the first line that matches."""
     last: bytes | None = None
     problem = "connection closed before"
-    try:
-        for line in slices(talk.lines()):
-            last = line
-            if (groups := pattern.groups_in(line)) is not None:
-                return groups
-    except gevent.Timeout as fired:
-        if fired is not limit:
-            raise
-        problem = "timed out before"
+    with gevent.Timeout(max(seconds, 0.0)) as limit:
+        try:
+            for line in slices(talk.lines()):
+                last = line
+                if (groups := pattern.groups_in(line)) is not None:
+                    return groups
+        except gevent.Timeout as fired:
+            if fired is not limit:
+                raise
+            problem = "timed out before"
     told = "" if last is None else f"; the last was {shown(last)}"
     raise ProbeError(f"{problem} a line that matches {pattern.text!r}{told}")
 

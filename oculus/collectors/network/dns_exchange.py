@@ -16,7 +16,8 @@ from urllib.parse import urlsplit
 from gevent import socket
 
 from oculus import __version__
-from oculus.collectors.network.probe import Address, ProbeError, connect, split_host_port
+from oculus.collectors.network.http_answer import read_answer
+from oculus.collectors.network.probe import Address, ProbeError, Trace, connect, split_host_port
 
 if TYPE_CHECKING:
     from dns.message import QueryMessage
@@ -46,6 +47,7 @@ RESOLV_CONF = "/etc/resolv.conf"
 # Longest answer over UDP that is asked for: fits every path without fragments. What is longer comes by TCP.
 _UDP_PAYLOAD = 1_232  # bytes
 _LONGEST = 65_535  # bytes of a message: its length is sent as two bytes
+_LONGEST_PAGE = 2**20  # bytes of what comes over HTTPS: a page that tells why there is no answer may be long
 
 # A record takes 25 µs to read and nobody else runs meanwhile; the longest honest answers have some dozens.
 MAX_RECORDS = 250
@@ -189,8 +191,6 @@ def ask_stream(query: QueryMessage, sock: socket.socket) -> QueryMessage:
 
 def ask_https(query: QueryMessage, sock: socket.socket, server: NameServer) -> QueryMessage:
     """Ask with a POST over a TLS connection, in HTTP/1.1. Raises OSError and ProbeError."""
-    from http.client import HTTPException, HTTPResponse
-
     wire, kind = query.to_wire(), "application/dns-message"
     host = f"[{server.host}]" if ":" in server.host else server.host
     head = (
@@ -198,19 +198,13 @@ def ask_https(query: QueryMessage, sock: socket.socket, server: NameServer) -> Q
         f"Content-Type: {kind}\r\nContent-Length: {len(wire)}\r\nAccept: {kind}\r\nConnection: close\r\n\r\n"
     )
     sock.sendall(head.encode("ascii") + wire)  # at once: a second piece would wait for an acknowledgement
-    try:
-        with HTTPResponse(sock, method="POST") as response:
-            response.begin()
-            body = response.read(_LONGEST)
-    except ConnectionError:
-        raise ProbeError("connection closed before the answer") from None
-    except HTTPException as error:
-        raise ProbeError(f"the answer is not HTTP: {type(error).__name__}") from None
-    if response.status != 200:
-        raise ProbeError(f"status {response.status} from {server.path}, expected 200")
-    if (response.getheader("Content-Type") or "").partition(";")[0].strip().lower() != kind:
+    body: list[bytes] = []
+    answer = read_answer(sock, Trace(), "POST", _LONGEST_PAGE, body.append)
+    if answer.status != 200:
+        raise ProbeError(f"status {answer.status} from {server.path}, expected 200")
+    if answer.headers.get("content-type", "").partition(";")[0].strip().lower() != kind:
         raise ProbeError(f"the answer from {server.path} is no {kind}")
-    return _only(query, body)
+    return _only(query, b"".join(body))
 
 
 def _exactly(sock: socket.socket, size: int) -> bytes:

@@ -29,8 +29,16 @@ from oculus.collectors.network.dns_exchange import (
     system_server,
 )
 from oculus.collectors.network.expect import Comparison
-from oculus.collectors.network.probe import Outcome, Probe, ProbeSettings, Trace, connect, resolve
-from oculus.collectors.network.tls import TlsSettings, client_context
+from oculus.collectors.network.probe import (
+    Outcome,
+    Probe,
+    ProbeSettings,
+    Trace,
+    connect,
+    resolve,
+    unreachable,
+)
+from oculus.collectors.network.tls import TlsSettings, client_context, wrap
 from oculus.config.decode import setting
 from oculus.config.settings import CollectorSpec
 
@@ -133,16 +141,17 @@ class DnsProbe(Probe):
         addresses = resolve(server.host, server.port, settings.family, settings.resolver)
         if transport == "udp":
             trace.enter("query")
-            return ask(query, addresses[0])
+            try:
+                return ask(query, addresses[0])
+            except OSError as failure:
+                raise unreachable(failure, addresses) from None
         tls = client_context(settings.tls, self.context) if transport != "tcp" else None
         trace.enter("connect")
         sock = connect(addresses)
         try:
             if tls is not None:
                 trace.enter("tls")
-                # Shaken hands apart, so that a time limit in between finds the socket to close.
-                secure = tls.wrap_socket(sock, server_hostname=server.host, do_handshake_on_connect=False)
-                sock = secure
+                sock = secure = wrap(sock, tls, server.host)
                 secure.do_handshake()
             trace.enter("query")
             return ask_https(query, sock, server) if transport == "https" else ask_stream(query, sock)

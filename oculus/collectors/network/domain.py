@@ -163,6 +163,9 @@ class DomainProbe(Probe):
             answer, milliseconds = self._ask(server)
             ends = expiration(answer)
         except SourceError as error:
+            if error.told:  # the limit is used up: nothing was asked, and nothing is known of the domain
+                self.rest = None
+                raise
             if self.rest is not None:
                 self.rest = min(interval, max(self.rest, error.retry_in or 0.0))
             raise ProbeError(str(error)) from None

@@ -9,7 +9,6 @@ first byte of the answer; `rtt` is the whole, the body's transfer included.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -45,13 +44,11 @@ from oculus.collectors.network.probe import (
     milliseconds,
     resolve,
 )
-from oculus.collectors.network.tls import TlsSettings, client_context, not_after
+from oculus.collectors.network.tls import TlsSettings, client_context, shake_hands, wrap
 from oculus.config.decode import Size, between, setting
 from oculus.config.settings import CollectorSpec
 from oculus.model import slug
 from oculus.threads import NativeThreads
-
-_DAY = 86_400.0  # seconds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,7 +143,7 @@ class HttpProbe(Probe):
         values = milliseconds({name: trace.phases.get(name, 0.0) for name in self.phases})
         values["status"] = float(head.status)
         if cert_days is not None:
-            values["cert_days"] = round(cert_days, 3)
+            values["cert_days"] = cert_days
         error = settings.expect.status_fault(head.status)
         if self._expects_more and not error:
             trace.enter("expect")
@@ -158,7 +155,7 @@ class HttpProbe(Probe):
         return Outcome(True, values)
 
     def _fetch(self, ask: Ask, trace: Trace, take: Take | None) -> tuple[Head, float | None]:
-        """Send one request; return the answer's head and, over TLS, the days its certificate has left."""
+        """Send one request; return the answer's head and, over TLS, the days until the chain ends."""
         settings = self._settings
         secure = ask.url.scheme == "https"
         tls = client_context(settings.tls, self.context) if secure else None
@@ -173,16 +170,13 @@ class HttpProbe(Probe):
         trace.enter("connect")
         sock = connect(addresses)
         try:
-            days = None
+            days: float | None = None
             if tls is not None:
                 if proxy is not None:
                     self._tunnel(sock, ask, trace)
                 trace.enter("tls")
-                # Shaken hands apart, so that a time limit in between finds the socket to close.
-                wrapped = tls.wrap_socket(sock, server_hostname=ask.host, do_handshake_on_connect=False)
-                sock = wrapped
-                wrapped.do_handshake()
-                days = (not_after(wrapped.getpeercert(binary_form=True) or b"") - time.time()) / _DAY
+                sock = wrapped = wrap(sock, tls, ask.host)
+                days = min(shake_hands(wrapped), default=None)
             trace.enter("ttfb")
             sock.sendall(ask.wire(proxy_auth))
             return read_answer(sock, trace, ask.method, settings.max_body, take), days

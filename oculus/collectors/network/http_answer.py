@@ -59,7 +59,7 @@ def read_head(sock: socket.socket, trace: Trace) -> tuple[Head, bytes]:
     data = b""
     passed_over = 0  # bytes of interim answers
     while True:
-        end = data.find(b"\r\n\r\n")
+        end, rest = _end_of_head(data)
         if passed_over + max(end, 0) > MAX_HEAD or (end < 0 and len(data) > MAX_HEAD):
             raise ProbeError(f"headers of more than {MAX_HEAD // 1024} KiB")
         if end < 0:
@@ -73,14 +73,24 @@ def read_head(sock: socket.socket, trace: Trace) -> tuple[Head, bytes]:
                 raise ProbeError("the answer is not HTTP")
             continue
         head = _parse_head(data[:end])
-        data = data[end + 4 :]
+        data = data[rest:]
         if head.status >= 200 or head.status == 101:
             return head, data
-        passed_over += end + 4
+        passed_over += rest
+
+
+def _end_of_head(data: bytes) -> tuple[int, int]:
+    """Return where a head ends, -1 for nowhere yet, and where what follows begins.
+
+    Lines should end in CR LF; small devices and scripts send LF alone, which all take (RFC 9112 §2.2).
+    """
+    end = data.find(b"\r\n\r\n")
+    bare = data.find(b"\n\n", 0, len(data) if end < 0 else end)
+    return (end, end + 4) if bare < 0 else (bare, bare + 2)
 
 
 def _parse_head(data: bytes) -> Head:
-    lines = data.decode("latin-1").split("\r\n")
+    lines = [line.removesuffix("\r") for line in data.decode("latin-1").split("\n")]
     if not _STATUS_LINE.match(lines[0]):
         raise ProbeError("the answer's status line is not HTTP")
     headers = {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from urllib.parse import SplitResult, quote, unquote, urljoin, urlsplit
 
@@ -23,7 +23,7 @@ _SHOWN = 200  # characters of a URL that a message shows
 
 _METHOD = re.compile(r"[A-Z][A-Z-]{0,31}")
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_FRAMING = frozenset({"content-length", "transfer-encoding", "connection"})
+FRAMING = frozenset({"content-length", "transfer-encoding", "connection"})
 
 # Headers that tell nothing of who asks: of those that are given, only these go to another host.
 _PUBLIC = frozenset({"accept", "accept-encoding", "accept-language", "cache-control", "user-agent"})
@@ -55,12 +55,12 @@ def check_method(method: str) -> None:
         raise ValueError(f"{method!r} is not a method (such as GET, HEAD or POST)")
 
 
-def check_headers(headers: Mapping[str, str]) -> None:
-    """Raise ValueError unless these can be headers of a request."""
+def check_headers(headers: Mapping[str, str], own: Collection[str] = FRAMING) -> None:
+    """Raise ValueError unless these can be headers of a request; `own` (in lower case) it sets itself."""
     for name, value in headers.items():
         if not _HEADER_NAME.fullmatch(name):
             raise ValueError(f"{name!r} is not the name of a header (such as X-Api-Key)")
-        if name.lower() in _FRAMING:
+        if name.lower() in own:
             raise ValueError(f"{name} is a header that the request sets itself (leave it out)")
         if not value.isprintable() or value != value.strip() or any(ord(sign) > 255 for sign in value):
             raise ValueError(f"the header {name} holds what a header cannot (a line break, an outer space …)")

@@ -34,6 +34,7 @@ from oculus.collectors.network.probe import (
     SocketAddress,
     Trace,
     resolve,
+    unreachable,
 )
 from oculus.config.decode import Seconds, between, setting
 from oculus.config.settings import CollectorSpec
@@ -295,7 +296,10 @@ class PingProbe(Probe):
         if mode == "ping command":
             times = _ping_command(address[0], family, self._settings)
         else:
-            times = self._echo(family, address, limit)
+            try:
+                times = self._echo(family, address, limit)
+            except OSError as failure:
+                raise unreachable(failure, [(family, address)]) from None
         count = self._settings.count
         values = {"loss": round(100.0 * (count - len(times)) / count, 3)}
         if not times:

@@ -6,6 +6,7 @@ measurement too. A failed probe writes `.up` = 0 with the reason in its tags, an
 
 from __future__ import annotations
 
+import _socket
 import errno
 import ipaddress
 import os
@@ -17,6 +18,7 @@ from urllib.parse import urlsplit
 
 import gevent
 from gevent import socket
+from gevent.event import AsyncResult
 
 from oculus.collectors.base import Collector, Context
 from oculus.config.decode import Seconds, between, setting
@@ -32,6 +34,13 @@ EXCUSE = 6.0  # seconds
 
 # Time that an address has to answer where there is another: three times a slow satellite link's round trip.
 CONNECT_DELAY = 2.0  # seconds
+
+# Names that are looked up at once. A name whose servers are silent holds its thread for half a minute, long
+# after the probe has given up, and gevent's ten would soon all wait for such ones.
+_LOOKUPS = 32
+
+# What the kernel says of an address that cannot be tried from here.
+_NOT_FROM_HERE = frozenset({errno.ENETUNREACH, errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
 
 Family = Literal["any", "ipv4", "ipv6"]
 _FAMILIES = {"any": socket.AF_UNSPEC, "ipv4": socket.AF_INET, "ipv6": socket.AF_INET6}
@@ -78,7 +87,14 @@ class ProbeSettings(CollectorSettings):
 
 
 class ProbeError(Exception):
-    """An attempt failed for a reason that has a name; the text is told to the user."""
+    """An attempt failed for a reason that has a name; the text is told to the user.
+
+    `values` are what it measured nevertheless, by the last parts of their symbols.
+    """
+
+    def __init__(self, text: str, values: Mapping[str, float] | None = None) -> None:
+        super().__init__(text)
+        self.values = values or {}
 
 
 class Trace:
@@ -202,6 +218,7 @@ class Probe(Collector):
         """Probe once, within the time of an attempt; raises nothing for a target that is down."""
         trace = Trace()
         seconds = None if self.keeps_time else self.probe_settings.timeout
+        known: Mapping[str, float] = {}
         with gevent.Timeout(seconds) as limit:
             try:
                 return self.attempt(trace)
@@ -211,8 +228,9 @@ class Probe(Collector):
                 error = f"timed out after {self.probe_settings.timeout:g} s"
             except (OSError, ProbeError) as failure:
                 error = explain(failure)
+                known = failure.values if isinstance(failure, ProbeError) else known
         completed = {name: trace.phases[name] for name in self.phases if name in trace.phases}
-        return Outcome(False, milliseconds(completed), error, trace.current)
+        return Outcome(False, {**milliseconds(completed), **known}, error, trace.current)
 
 
 def is_loopback(target: str) -> bool:
@@ -270,22 +288,54 @@ def resolve(host: str, port: int, family: Family, resolver: str = "") -> list[Ad
             (kind, (text, port) if kind == socket.AF_INET else (text, port, 0, 0))
             for kind, text in lookup(host, family, resolver)
         ]
+    found, failure = _look_up(host, int(wanted))
+    if isinstance(failure, ValueError):  # an empty or overlong label
+        raise ProbeError(f"name lookup failed: {host!r} is not a host name")
+    if failure is not None:
+        raise failure
+    return [(kind, cast("SocketAddress", (address[0], port, *address[2:]))) for kind, address in found]
+
+
+_Found = tuple[list[Address], OSError | ValueError | None]
+_under_way: dict[tuple[str, int], AsyncResult[_Found]] = {}
+
+
+def _look_up(host: str, wanted: int) -> _Found:
+    """Ask the system for a name, or wait for who asks for it already: a slow name takes one thread only."""
+    key = host, wanted
+    going = _under_way.get(key)
+    if going is None:
+        threads = gevent.get_hub().threadpool
+        threads.maxsize = _LOOKUPS
+        going = _under_way[key] = threads.spawn(_ask_system, host, wanted)
+        going.rawlink(lambda done: _under_way.pop(key))
+    return cast("_Found", going.get())
+
+
+def _ask_system(host: str, wanted: int) -> _Found:
+    """Return the addresses of a name, or why there are none; runs in a native thread."""
     try:
-        found = socket.getaddrinfo(host, port, wanted, socket.SOCK_STREAM)
-    except ValueError:  # an empty or overlong label
-        raise ProbeError(f"name lookup failed: {host!r} is not a host name") from None
-    return [(int(entry[0]), cast("SocketAddress", entry[4])) for entry in found]
+        found = _socket.getaddrinfo(host, None, wanted, socket.SOCK_STREAM)
+    except (OSError, ValueError) as failure:
+        return [], failure.with_traceback(None)
+    return [(entry[0], cast("SocketAddress", entry[4])) for entry in found], None
 
 
 def connect(addresses: list[Address]) -> socket.socket:
-    """Connect to the first address that answers; raises the last one's OSError.
+    """Connect to the first address that answers; raises the last one's OSError, or ProbeError.
 
-    A host with an IPv6 address and no IPv6 route is reached by IPv4 this way, as browsers do. One that drops
-    packets is given up for the next after a moment.
+    An address that drops packets is given up for the next after a moment. Where a name has both versions and
+    this host a route for one only, the other is left out: its failure would hide the reason that matters.
     """
+    if len({family for family, _ in addresses}) > 1:
+        addresses = [each for each in addresses if has_route(each)] or addresses
     failure: OSError = OSError(errno.EADDRNOTAVAIL, os.strerror(errno.EADDRNOTAVAIL))
     for index, (family, address) in enumerate(addresses):
-        sock = socket.socket(family, socket.SOCK_STREAM)
+        try:
+            sock = socket.socket(family, socket.SOCK_STREAM)
+        except OSError as error:  # a kernel without this version
+            failure = error
+            continue
         if index < len(addresses) - 1:
             sock.settimeout(CONNECT_DELAY)
         try:
@@ -299,7 +349,29 @@ def connect(addresses: list[Address]) -> socket.socket:
         else:
             sock.settimeout(None)
             return sock
-    raise failure
+    raise unreachable(failure, addresses)
+
+
+def has_route(address: Address) -> bool:
+    """Tell whether this host has a route to an address; asks the kernel, and sends nothing."""
+    try:
+        with socket.socket(address[0], socket.SOCK_DGRAM) as sock:
+            sock.connect((address[1][0], 53, *address[1][2:]))  # of a datagram socket: any port will do
+    except OSError:
+        return False
+    return True
+
+
+def unreachable(failure: OSError, addresses: list[Address]) -> Exception:
+    """Return a failure to reach addresses, in words of its own where this host has no IPv6 for them."""
+    if failure.errno not in _NOT_FROM_HERE or any(family != socket.AF_INET6 for family, _ in addresses):
+        return failure
+    if not addresses or any(map(has_route, addresses)):
+        return failure
+    return ProbeError(
+        f"this host has no IPv6 route to {addresses[0][1][0]}, and no IPv4 address is known "
+        f"({explain(failure)})"
+    )
 
 
 def split_host_port(target: str) -> tuple[str, int]:

@@ -15,7 +15,14 @@ import gevent
 from gevent import socket
 
 from oculus.collectors.network.dns_exchange import NameServer, Record, ascii_name, ask, question, read_answers
-from oculus.collectors.network.probe import Address, Family, ProbeError, explain, resolve
+from oculus.collectors.network.probe import (
+    Address,
+    Family,
+    ProbeError,
+    explain,
+    has_route,
+    resolve,
+)
 
 # Longest time that an address is kept, whatever the server allows: a moved service is seen within a minute.
 LONGEST_KEPT = 60.0  # seconds
@@ -138,14 +145,5 @@ def _in_order(found: list[tuple[int, str]]) -> list[tuple[int, str]]:
     reachable: dict[int, bool] = {}
     for family, address in found:
         if family not in reachable:
-            reachable[family] = _has_route(family, address)
+            reachable[family] = has_route((family, (address, 0)))
     return sorted(found, key=lambda entry: not reachable[entry[0]])
-
-
-def _has_route(family: int, address: str) -> bool:
-    with socket.socket(family, socket.SOCK_DGRAM) as sock:
-        try:
-            sock.connect((address, 53))  # of a datagram socket: asks the kernel and sends nothing
-        except OSError:
-            return False
-        return True

@@ -16,15 +16,19 @@ from typing import TYPE_CHECKING
 from gevent.lock import BoundedSemaphore
 
 from oculus.collectors.base import Context
-from oculus.collectors.network.probe import ProbeError
+from oculus.collectors.network.probe import ProbeError, explain
 from oculus.config.decode import setting
 from oculus.threads import NativeThreads
 
 if TYPE_CHECKING:
     import ssl
 
+    from gevent import socket
+
 # How OpenSSL finds an authority in a folder: by a hash of its name.
 _HASHED = re.compile(r"[0-9a-f]{8}\.\d+")
+
+_DAY = 86_400.0  # seconds
 
 _DER = 2  # how OpenSSL's binding calls this encoding
 
@@ -118,6 +122,19 @@ def _system_has_authorities() -> bool:
         return False
 
 
+def wrap(sock: socket.socket, context: ssl.SSLContext, name: str) -> ssl.SSLSocket:
+    """Return a connected socket with TLS around it, for a server of this name; raises ProbeError for no name.
+
+    The hands are shaken apart, so that a time limit in between finds the socket to close. The dot that keeps
+    a look-up off search lists is no part of the name in a certificate.
+    """
+    try:
+        known = name.removesuffix(".").encode("idna").decode("ascii")
+    except UnicodeError:  # what leads to a proxy was never looked up
+        raise ProbeError(f"{name!r} is not a host name") from None
+    return context.wrap_socket(sock, server_hostname=known, do_handshake_on_connect=False)
+
+
 def sent_chain(sock: ssl.SSLSocket) -> list[bytes]:
     """Return the certificates that the server sent as DER, its own first; also after a failed handshake.
 
@@ -132,6 +149,23 @@ def sent_chain(sock: ssl.SSLSocket) -> list[bytes]:
     except ValueError:  # no handshake has succeeded
         own = None
     return [own] if own else []
+
+
+def days_left(sock: ssl.SSLSocket) -> list[float]:
+    """Return the days that each certificate which the server sent has left, negative where it has ended."""
+    present = time.time()
+    return [round((not_after(der) - present) / _DAY, 3) for der in sent_chain(sock)]
+
+
+def shake_hands(sock: ssl.SSLSocket) -> list[float]:
+    """Shake hands and return `days_left`; a ProbeError for a certificate that is refused tells them, too."""
+    try:
+        sock.do_handshake()
+    except OSError as refused:
+        if days := days_left(sock):
+            raise ProbeError(explain(refused), {"cert_days": min(days)}) from None
+        raise
+    return days_left(sock)
 
 
 def not_after(der: bytes) -> float:

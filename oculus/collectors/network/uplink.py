@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import gevent
 from gevent.event import AsyncResult
@@ -38,8 +38,16 @@ def canary_kind(text: str) -> str:
     return "network/tcp" if ported else "network/ping"
 
 
+def check_canary(text: str) -> None:
+    """Raise ValueError unless `text` is a target of the probe that it would be asked with."""
+    settings = collector_class(canary_kind(text)).Settings
+    check = next(field.metadata["check"] for field in fields(settings) if field.name == "target")
+    check(text)
+    settings(target=text)  # type: ignore[call-arg]
+
+
 def canary(text: str, context: Context) -> Probe:
-    """Return the probe of a canary; raises ValueError for what is none."""
+    """Return the probe of a canary, which was checked."""
     kind = canary_kind(text)
     make = collector_class(kind)
     settings = make.Settings(target=text, timeout=Seconds(TIMEOUT))  # type: ignore[call-arg]
@@ -71,6 +79,7 @@ class Uplink:
         self._look: _Look | None = None
         self._last: _Look | None = None
         self._watcher: gevent.Greenlet[..., None] | None = None
+        self._closed = False
         self.down = False
 
     def lost(self) -> bool:
@@ -93,8 +102,14 @@ class Uplink:
             if look.began >= asked or down:
                 return down
 
+    def resume(self) -> None:
+        """Begin with the uplink down, as another one with other canaries has found and told."""
+        self.down = True
+        self._watcher = gevent.spawn(self._await_return)
+
     def close(self) -> None:
-        """End what goes on."""
+        """End what goes on; nothing is told any more."""
+        self._closed = True
         if self._watcher is not None:
             self._watcher.kill(block=False)
 
@@ -106,12 +121,13 @@ class Uplink:
             return
         finally:
             self._look = None
-        if down != self.down:
+        # First of all who waits: to tell it may take a while, where that goes over the network.
+        look.outcome.set(down)
+        if down != self.down and not self._closed:
             self.down = down
-            self._told(down, reasons)
             if down:
                 self._watcher = gevent.spawn(self._await_return)
-        look.outcome.set(down)
+            self._told(down, reasons)
 
     def _ask(self) -> tuple[bool, str]:
         """Ask all canaries at once; return whether most failed, and how."""

@@ -20,6 +20,7 @@ from oculus import __version__
 from oculus.collectors.base import Context
 from oculus.collectors.network.dialogue import Conversation, shown
 from oculus.collectors.network.expect import Pattern
+from oculus.collectors.network.http_request import FRAMING, authority, check_headers
 from oculus.collectors.network.probe import (
     Outcome,
     Probe,
@@ -41,7 +42,7 @@ MAX_FRAMES = 1_000  # of the first message, and of pings before and within it
 _PORTS = {"ws": 80, "wss": 443}
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455 §1.3
 _URL_SIGNS = "/?[]@!$&'()*+,;=%:~"  # what path and query may hold as they are (RFC 3986)
-_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # a header's name (RFC 9110 §5.6.2)
+_OWN = FRAMING | {"upgrade", "sec-websocket-key", "sec-websocket-extensions"}  # headers that are not given
 _STATUS = re.compile(rb"HTTP/1\.\d (\d{3})(?: |$)")
 
 _CONTINUED, _TEXT, _BINARY, _CLOSE, _PING, _PONG = 0, 1, 2, 8, 9, 10  # opcodes (RFC 6455 §5.2)
@@ -61,13 +62,7 @@ def _check_target(url: str) -> None:
 
 
 def _check_headers(headers: Mapping[str, str]) -> None:
-    for name, value in headers.items():
-        if not _TOKEN.fullmatch(name):
-            raise ValueError(f"{name!r} is not a header's name (such as Origin)")
-        if name.lower() in ("connection", "upgrade", "sec-websocket-key", "sec-websocket-extensions"):
-            raise ValueError(f"{name} is the probe's own")
-        if not value.isprintable() or any(ord(sign) > 255 for sign in value):
-            raise ValueError(f"{name} holds what a header cannot")
+    check_headers(headers, _OWN)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,9 +94,9 @@ class WebSocketProbe(Probe):
         self._port = parts.port or _PORTS[parts.scheme]
         self._secure = parts.scheme == "wss"
         path = quote((parts.path or "/") + (f"?{parts.query}" if parts.query else ""), safe=_URL_SIGNS)
-        authority = parts.netloc if parts.netloc.isascii() else parts.netloc.encode("idna").decode("ascii")
         given = spec.settings.headers
-        headers = {"Host": authority, "User-Agent": f"Oculus/{__version__}", "Sec-WebSocket-Version": "13"}
+        agent = f"Oculus/{__version__}"
+        headers = {"Host": authority(parts), "User-Agent": agent, "Sec-WebSocket-Version": "13"}
         names = {name.lower() for name in given}
         headers = {name: text for name, text in headers.items() if name.lower() not in names} | dict(given)
         lines = [f"GET {path} HTTP/1.1", *(f"{name}: {text}" for name, text in headers.items())]

@@ -16,6 +16,7 @@ from gevent import socket
 
 from oculus.collectors.network.certificate import CertificateExpect, CertificateSettings
 from oculus.collectors.network.expect import Comparison
+from oculus.collectors.network.http_expect import ExpectSettings
 from oculus.collectors.network.tls import TlsSettings, sent_chain
 from oculus.config import loads
 from oculus.model import Sample
@@ -151,6 +152,21 @@ def test_the_first_end_in_the_chain_counts(tmp_path: Path, shown: Shown) -> None
     assert phase == "expect"
     assert re.fullmatch(r"cert_days is 1[12]\.\d+, expected > 14 \(certificate 2 of 2 in the chain\)", error)
     assert set(samples) == PHASES | {"cert_days", "up"}
+
+
+def test_the_http_probe_counts_the_chain_too(tcp_server: TcpServers, tmp_path: Path) -> None:
+    """Both probes tell the same of one server, and HTTP can expect it."""
+    leaf, path = chain_with(tmp_path, 12)
+    server = tcp_server(probes.answer(probes.ok()), context=server_context(leaf))
+    expect = ExpectSettings(cert_days=Comparison.parse("> 14"))
+    made = probes.probe(
+        "http", f"https://127.0.0.1:{server.port}/", tls=TlsSettings(ca_file=path), expect=expect
+    )
+    samples = probes.run(made)
+    assert samples["cert_days"].value == pytest.approx(12, abs=0.01)
+    phase, error = failure(samples)
+    assert phase == "expect"
+    assert error.startswith("cert_days is 1")
 
 
 def test_an_authority_in_between_has_ended(tmp_path: Path, shown: Shown) -> None:

@@ -259,7 +259,24 @@ def test_a_server_of_https_that_speaks_something_else(tcp_server: Callable[..., 
     server = tcp_server(serve, context=context)
     address = f"localhost:{server.port}"
     samples = check(address, transport="https", tls=TlsSettings(ca_file=path))
-    assert failure(samples) == ("query", "the answer is not HTTP: BadStatusLine")
+    assert failure(samples) == ("query", "the answer is not HTTP")
+
+
+def test_a_server_of_https_that_never_comes_to_its_answer(
+    tcp_server: Callable[..., Any], tmp_path: Path
+) -> None:
+    """Interim answers without end: other greenlets run meanwhile, and there is a bound."""
+    made, path = authority(tmp_path)
+
+    def serve(sock: socket.socket) -> None:
+        sock.recv(4096)
+        while True:
+            sock.sendall(b"HTTP/1.1 100 Continue\r\n\r\n" * 600)
+            gevent.sleep(0)
+
+    address = f"localhost:{tcp_server(serve, context=server_context(made.issue_cert('localhost'))).port}"
+    samples = check(address, transport="https", tls=TlsSettings(ca_file=path))
+    assert failure(samples) == ("query", "headers of more than 64 KiB")
 
 
 def test_datagrams_that_are_dropped_run_into_the_time_limit(server: ZoneServer) -> None:

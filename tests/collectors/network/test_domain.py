@@ -11,7 +11,7 @@ import gevent
 import pytest
 
 from oculus.collectors.base import Context
-from oculus.collectors.fetch import Fetcher
+from oculus.collectors.fetch import Fetcher, SourceError
 from oculus.collectors.network.domain import DomainExpectSettings, DomainProbe, DomainSettings, Registries
 from oculus.collectors.network.expect import Comparison
 from oculus.model import Sample, unit_of
@@ -238,6 +238,17 @@ def test_a_failing_registry_is_asked_again_soon(
     assert error in told
     expected = 7200.0 if fault.kind == "rate_limited" else 900.0
     assert collector.rest == pytest.approx(expected, abs=5)
+
+
+def test_a_limit_that_is_used_up_says_nothing_of_the_domain(rdap: Rdap, context: Context) -> None:
+    """A hundred domains at one registry take their turns; who comes too late to one is not down."""
+    made = probe(rdap, context, timeout=0.2)
+    for _ in range(9):
+        assert values(probes.run(made))["up"] == 1.0
+    with pytest.raises(SourceError, match="is used up") as caught:
+        list(made.collect())
+    assert caught.value.told
+    assert 0.0 < (caught.value.retry_in or 0.0) <= 1.0
 
 
 def test_a_registry_that_hangs(rdap: Rdap, context: Context) -> None:

@@ -218,6 +218,7 @@ def _processor_seconds(pattern: Pattern, text: bytes, limit: float) -> float:
     return time.process_time() - started
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("pattern", ["(a+)+$", "(a|aa)+$", "(.*?,){30}x"])
 def test_a_hostile_text_does_not_hold_the_hub(pattern: str) -> None:
     """An expression that would take years is taken out of the hub within milliseconds, and ended in time."""

@@ -29,6 +29,7 @@ from oculus.supervise import Watchdog
 from tests.support import probes
 from tests.support.certificates import authority, der, in_days, server_context
 from tests.support.daemon import ROOT
+from tests.support.name_server import ZoneServer
 from tests.support.probes import answer, failure, forever, in_turn, ok, values
 from tests.support.servers import HttpServer, TcpServer, free_port, full_port
 
@@ -109,6 +110,8 @@ def test_symbols_are_made_of_the_name(http_server: HttpServers) -> None:
         pytest.param((ok(b""),), id="empty body"),
         pytest.param((b"HTTP/1.1 200 OK\r\n\r\n", b"until", b" close"), id="until close"),
         pytest.param((b"HTTP/1.0 200 OK\r\n\r\nold",), id="HTTP/1.0"),
+        pytest.param((b"HTTP/1.1 200 OK\nContent-Length: 4\n\n\r\n\r\n",), id="lines without CR"),
+        pytest.param((b"HTTP/1.1 200 OK\nContent-Length: 1\n", b"\n", b"x"), id="in pieces, without CR"),
         pytest.param((b"HTTP/1.1 200\r\nContent-Length: 0\r\n\r\n",), id="no reason phrase"),
         pytest.param((b"HTTP/1.1 200 \r\ncontent-LENGTH:0\r\n\r\n",), id="odd spelling"),
         pytest.param((b"HTTP/1.1 200 OK\r\nX: \xff\xfe\r\nContent-Length: 0\r\n\r\n",), id="latin-1 header"),
@@ -713,12 +716,13 @@ def test_a_trusted_certificate_is_verified_and_measured(
 def test_a_certificate_that_is_wrong_fails_only_when_it_is_verified(
     ca: tuple[trustme.CA, str], tls_server: TlsServers, days: float, host: str, why: str
 ) -> None:
-    """With `verify` it is a failure in tls; without, the target is up and the days left are told."""
+    """With `verify` it is a failure in tls; without, the target is up. The days left are told of both."""
     made = ca[0].issue_cert(host, not_before=in_days(-30), not_after=in_days(days))
     server = tls_server(made)
     samples = fetch(server.url, tls=TlsSettings(ca_file=ca[1]))
     assert failure(samples) == ("tls", f"certificate not trusted: {why}")
-    assert set(samples) == {"dns", "connect", "up"}
+    assert set(samples) == {"dns", "connect", "cert_days", "up"}
+    assert days - 0.01 < samples["cert_days"].value <= days
     samples = fetch(server.url, tls=UNVERIFIED)
     assert samples["up"].value == 1.0
     assert days - 0.01 < samples["cert_days"].value <= days
@@ -733,6 +737,20 @@ def test_a_certificate_of_an_unknown_authority_fails_when_it_is_verified(
     assert phase == "tls"
     assert error.startswith("certificate not trusted: ")
     assert fetch(server.url, tls=UNVERIFIED)["up"].value == 1.0
+
+
+def test_a_dot_at_the_end_of_a_name_is_none_of_the_certificate(
+    ca: tuple[trustme.CA, str], tls_server: TlsServers
+) -> None:
+    """`https://host./` is that host, off the search lists."""
+    names = ZoneServer({"site.test": {"A": ["127.0.0.1"]}})
+    server = tls_server(ca[0].issue_cert("site.test"))
+    try:
+        url = f"https://site.test.:{server.port}/"
+        samples = fetch(url, tls=TlsSettings(ca_file=ca[1]), resolver=names.address)
+    finally:
+        names.stop()
+    assert samples["up"].value == 1.0
 
 
 def test_the_certificate_must_fit_a_host_name(ca: tuple[trustme.CA, str], tls_server: TlsServers) -> None:

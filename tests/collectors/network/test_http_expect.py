@@ -14,7 +14,7 @@ import pytest
 
 from oculus.collectors.base import Context
 from oculus.collectors.network.http import HttpSettings
-from oculus.collectors.network.http_expect import ExpectSettings
+from oculus.collectors.network.http_expect import _HUB_SEARCH, ExpectSettings
 from oculus.collectors.network.tls import TlsSettings
 from oculus.config.decode import decode
 from oculus.config.document import Mistakes, parse
@@ -128,6 +128,17 @@ def test_the_first_condition_that_fails_tells_the_value(
     """The target is down with a reason that needs no second look; phases and status are kept, rtt is not."""
     samples = fetch(tcp_server, ok(body, headers=["X-Name: Oculus 1"]), **conditions)
     assert told(samples).startswith(reason)
+
+
+def test_a_text_is_found_anywhere_in_a_long_body(tcp_server: TcpServers) -> None:
+    """Bodies are searched piece by piece, and what lies across two pieces is found as well."""
+    size = 3 * _HUB_SEARCH
+    assert told(fetch(tcp_server, ok(b"x" * size), body="here")).startswith("'here' is not in the body")
+    for at in (0, _HUB_SEARCH - 3, 2 * _HUB_SEARCH, size - 4):
+        body = bytearray(b"x" * size)
+        body[at : at + 4] = b"here"
+        assert fetch(tcp_server, ok(bytes(body)), body="here")["up"].value == 1.0
+        assert told(fetch(tcp_server, ok(bytes(body)), not_body="here")) == "'here' is in the body"
 
 
 def test_any_of_several_headers_of_a_name_will_do(tcp_server: TcpServers) -> None:

@@ -290,6 +290,13 @@ def test_a_proxy_that_does_not_connect_is_told(tcp_server: TcpServers, reply: by
     assert failure(samples) == ("connect", error)
 
 
+def test_a_name_that_a_proxy_lets_pass_is_told(http_server: HttpServers, proxy: Callable[..., Proxy]) -> None:
+    """Nobody looked it up, and TLS cannot ask for it: a reason, not an exception."""
+    through = proxy(http_server().port).url
+    samples = probes.run(probes.probe("http", "https://.test/", proxy=through))
+    assert failure(samples) == ("tls", "'.test' is not a host name")
+
+
 def test_a_proxy_that_is_down_is_told() -> None:
     """The connection that is refused is that to the proxy."""
     samples = fetch("http://shop.invalid/", proxy=f"http://127.0.0.1:{free_port()}")

@@ -47,6 +47,7 @@ def refusal(server: ZoneServer | str, host: str, timeout: float = 5.0) -> str:
     return str(caught.value).replace(address, "SERVER")
 
 
+@pytest.mark.alone
 def test_both_versions_are_asked_for_at_once(server: ZoneServer) -> None:
     """IPv6 comes first, and one slow answer costs its own time only."""
     server.delay = {"A": 0.1, "AAAA": 0.1}

@@ -132,6 +132,17 @@ def test_a_server_that_never_speaks_times_out(tcp_server: TcpServers) -> None:
     assert failure(samples) == ("response", "timed out before a line that matches '.'")
 
 
+def test_a_server_that_stalls_where_nothing_is_expected(tcp_server: TcpServers) -> None:
+    """It takes no more of what is sent, or does not go on with TLS: the attempt's own limit ends that."""
+    server = tcp_server(lambda sock: gevent.sleep(30))
+    for steps, phase in (
+        ((step(send="x" * 9_000_000),), "response"),
+        ((step(send="x"), step(starttls=True)), "tls"),
+    ):
+        samples = check(f"127.0.0.1:{server.port}", steps=steps, timeout=0.1)
+        assert failure(samples) == (phase, "timed out after 0.1 s")
+
+
 def test_a_reset_is_told(tcp_server: TcpServers) -> None:
     """The system's reason, and the phase where it happened."""
     server = tcp_server(probes.reset)
@@ -168,6 +179,7 @@ def test_a_long_line_is_matched_by_its_beginning(tcp_server: TcpServers) -> None
     assert check(f"127.0.0.1:{server.port}", steps=(step("^a{1000}"), step("^z$")))["up"].value == 1.0
 
 
+@pytest.mark.alone
 def test_an_expression_that_never_ends_does_not_hold_the_program(tcp_server: TcpServers) -> None:
     """A search that would take years ends with the attempt, and the hub is not held up."""
     server = tcp_server(says(b"a" * 60 + b"!\n" * 3, then=lambda sock: sock.recv(1)))

@@ -8,12 +8,14 @@ from typing import Any
 
 import gevent
 import pytest
+from gevent.event import Event as Signal
 
 from oculus.clock import SECOND
-from oculus.collectors.base import Context
+from oculus.collectors import collector_class
+from oculus.collectors.base import CollectError, Context
 from oculus.collectors.heartbeat import HeartbeatSettings
 from oculus.collectors.heartbeat_state import Ping
-from oculus.collectors.heartbeats import Heartbeats
+from oculus.collectors.heartbeats import Beat, Heartbeats
 from oculus.collectors.network.probe import is_loopback
 from oculus.collectors.network.tcp import TcpProbe, TcpSettings
 from oculus.collectors.network.uplink import Uplink, canary, canary_kind
@@ -21,6 +23,7 @@ from oculus.config.decode import Seconds
 from oculus.config.settings import CollectorSpec
 from oculus.model import Micros, Sample
 from tests.support.clocks import WallClock
+from tests.support.configs import mistakes_of
 from tests.support.namespace import run_in_namespace
 from tests.support.servers import TcpServer, free_port, wait_for
 
@@ -261,19 +264,23 @@ def test_a_host_that_loses_the_network_raises_one_alert(tmp_path: Path) -> None:
 # -- heartbeats -----------------------------------------------------------------------------------------
 
 
-def test_a_ping_that_does_not_come_is_excused_as_well() -> None:
-    """Its deadline passes without a word while there is an excuse, and counts again after."""
-    clock = WallClock(Micros(1_787_227_200 * SECOND))
-    put: list[Sample] = []
-    excuses = {"heartbeat.backup": "maintenance: nightly"}
+def beating(excuse: Callable[[str], str]) -> tuple[Heartbeats, Beat, WallClock, list[Sample]]:
+    """Return a heartbeat of every minute with 10 s of grace, its clock, and what it tells."""
+    clock, put = WallClock(Micros(1_787_227_200 * SECOND)), list[Sample]()
     beats = Heartbeats(
-        Context(excuse=lambda stem, local: excuses.get(stem, "")),
+        Context(excuse=lambda stem, local: excuse(stem)),
         put.extend,
         wall=lambda: clock.wall,
         monotonic=lambda: clock.monotonic,
     )
     settings = HeartbeatSettings(period=Seconds(60.0), grace=Seconds(10.0))
-    beat = beats.join(CollectorSpec("heartbeat", "backup", settings))
+    return beats, beats.join(CollectorSpec("heartbeat", "backup", settings)), clock, put
+
+
+def test_a_ping_that_does_not_come_is_excused_as_well() -> None:
+    """Its deadline passes without a word while there is an excuse, and counts again after."""
+    excuses = {"heartbeat.backup": "maintenance: nightly"}
+    beats, beat, clock, put = beating(lambda stem: excuses.get(stem, ""))
     beats.ping(beat, Ping("success"))
     assert figures(put) == {"up": 1.0}
     clock.pass_by(75)
@@ -284,3 +291,92 @@ def test_a_ping_that_does_not_come_is_excused_as_well() -> None:
     clock.pass_by(61)
     beats.judge(beat)
     assert figures(put[-2:]) == {"up": 0.0, "unknown": 0.0}
+
+
+def test_a_ping_in_a_maintenance_window_is_late_without_being_down() -> None:
+    """A deadline that was excused stays so when the ping comes after all, however late."""
+    beats, beat, clock, put = beating(lambda stem: "maintenance: nightly")
+    beats.ping(beat, Ping("success"))
+    clock.pass_by(75)
+    beats.ping(beat, Ping("success"))
+    assert [sample.value for sample in put if sample.symbol.endswith(".up")] == [1.0]
+    assert [sample.value for sample in put if sample.symbol.endswith(".unknown")] == [1.0, 0.0]
+
+
+def test_a_ping_that_comes_while_the_canaries_are_asked_counts() -> None:
+    """The one that looked before does not put it down again."""
+    asked = Signal()
+
+    def ask(stem: str) -> str:
+        asked.wait()
+        return ""
+
+    beats, beat, clock, put = beating(ask)
+    beats.ping(beat, Ping("success"))
+    clock.pass_by(75)
+    look = gevent.spawn(beats.judge, beat)
+    gevent.sleep(0)
+    ping = gevent.spawn(beats.ping, beat, Ping("success"))
+    gevent.sleep(0)
+    asked.set()
+    ping.get(timeout=5)
+    look.get(timeout=5)
+    assert [sample.value for sample in put if sample.symbol.endswith(".up")] == [1.0, 0.0, 1.0]
+    assert beat.state.up
+
+
+# -- endpoints ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("kind", "stem"), [("prometheus", "prom.x"), ("oculus", "remote.x")])
+def test_an_endpoint_that_cannot_be_reached_is_excused_as_well(kind: str, stem: str) -> None:
+    """Its `.up` is not told while this host has lost the network, and is again after."""
+    excuse, port = ["uplink"], free_port()
+    context = Context(excuse=lambda asked, local: excuse[0] if asked == stem and local else "")
+    make = collector_class(kind)
+    settings = make.Settings(name="x", url=f"http://127.0.0.1:{port}")  # type: ignore[call-arg]
+    collector = make(CollectorSpec(kind, "x", settings), context)
+
+    def seen() -> list[tuple[str, float]]:
+        found: list[Sample] = []
+        with pytest.raises(CollectError, match="connection refused"):
+            found.extend(collector.collect())
+        return [(sample.symbol, sample.value) for sample in found]
+
+    assert seen() == [(f"{stem}.unknown", 1.0)]
+    excuse[0] = ""
+    assert seen() == [(f"{stem}.unknown", 0.0), (f"{stem}.up", 0.0)]
+    assert seen() == [(f"{stem}.up", 0.0)]
+
+
+# -- configuration --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ("foo:99999", "'foo:99999' is not host:port (such as db.local:5432)"),
+        ("a b", "'a b' is not a host (such as db.local or 192.0.2.1)"),
+        ("http://", "is not a URL"),
+    ],
+)
+def test_a_canary_that_cannot_be_asked_is_a_mistake(
+    wrong: str, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is told with its place, not by a daemon that does not start."""
+    monkeypatch.chdir(tmp_path)
+    (mistake,) = mistakes_of(f"canaries:\n  - 192.0.2.1\n  - '{wrong}'\n")
+    assert mistake.startswith("c.yaml:3: canaries[1]: ")
+    assert told in mistake
+
+
+def test_an_outage_outlasts_a_change_of_the_canaries(bench: Callable[[int], Bench]) -> None:
+    """The new ones are asked for the end of it, and the old ones tell no more."""
+    old, new = bench(2), bench(2)
+    old.cut(0, 1)
+    assert old.uplink.lost()
+    old.uplink.close()
+    new.uplink.resume()
+    wait_for(lambda: new.told == [False])
+    assert not new.uplink.lost()
+    assert old.told == [True]

@@ -241,9 +241,9 @@ def test_the_answer_to_a_key_is_that_of_the_standard() -> None:
         ("target: 'ws://a.test/a b'", "holds a space"),
         ("target: ws://a.test:99999", "Port out of range"),
         ("target: ws://a..test", "is not a host name"),
-        ("target: ws://a.test, headers: {'a b': c}", "is not a header's name"),
+        ("target: ws://a.test, headers: {'a b': c}", "is not the name of a header"),
         ('target: ws://a.test, headers: {a: "b\\nc"}', "holds what a header cannot"),
-        ("target: ws://a.test, headers: {Upgrade: h2c}", "Upgrade is the probe's own"),
+        ("target: ws://a.test, headers: {Upgrade: h2c}", "Upgrade is a header that the request sets itself"),
         ("target: ws://a.test, expect: '('", "is not a regular expression"),
     ],
 )
