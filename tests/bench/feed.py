@@ -19,7 +19,7 @@ from pathlib import Path
 
 import gevent
 
-from tests.bench.load import exposed, processor_seconds
+from tests.bench.measure import exposed, processor_seconds
 from tests.standins import SERVICES
 from tests.support.daemon import Daemon
 from tests.support.servers import wait_for

@@ -47,6 +47,7 @@ KINDS = ("http", "tcp")
 PROGRAMS = ("prometheus", "prometheus-blackbox-exporter")
 TIMEOUT = 5  # seconds of a probe, on both sides
 READY = 60.0  # seconds that a program has to become ready
+SLOW_START = 6.0  # seconds: Prometheus hands targets on to its scrapers every 5 s
 LOOK = 30.0  # seconds between two looks at the hub's lateness, of which the daemon tells the last minute's
 
 
@@ -330,6 +331,8 @@ def main() -> None:
     lacking = [name for name in PROGRAMS if shutil.which(name) is None]
     if lacking:
         parser.error(f"{' and '.join(lacking)} not found (apt-get install {' '.join(lacking)})")
+    if options.warm_up < SLOW_START + options.interval:
+        parser.error(f"--warm-up must be {SLOW_START + options.interval:g} s or more, until all is probed")
     kinds = [kind for kind in KINDS if options.only in (None, kind)]
     program = [sys.executable, str(Path(options.program).resolve())]
     target = Target(pairs=2)

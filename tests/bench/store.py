@@ -36,7 +36,7 @@ from oculus.storage import ingest, queries, rollup, sandbox, sort
 from oculus.storage.database import DEFAULT_MEMORY, Database
 from oculus.storage.readers import Readers
 from oculus.storage.tiers import HOUR, TABLES, aligned, fitting, floor
-from tests.bench.load import memory
+from tests.bench.measure import memory
 
 START = floor(Micros(1_790_000_000 * SECOND), DAY)
 BATCH = 5_000  # samples of one commit, the daemon's default
