@@ -11,9 +11,10 @@ import os
 import resource
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from fnmatch import fnmatchcase
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from gevent import socket
@@ -29,12 +30,18 @@ from oculus.config.settings import CollectorSpec, ServerSettings, Settings
 from oculus.cooperate import slices
 from oculus.errors import ConfigError, OculusError, StartError
 from oculus.holdup import HoldUp
-from oculus.model import Batch, Event, EventType, Micros, Severity, Transition, symbols_of
+from oculus.model import NO_TAGS, Batch, Event, EventType, Micros, Severity, Transition, symbols_of
 from oculus.notify import CHANNELS, channel, installed
 from oculus.notify.dispatch import Dispatcher
 from oculus.pipe import Pipe
+from oculus.rules.derived import DerivedLoop
+from oculus.rules.engine import STORED as ALERTS
 from oculus.rules.engine import RuleEngine
-from oculus.rules.loop import RuleLoop
+from oculus.rules.live import Live
+from oculus.rules.loop import Figures, RuleLoop
+from oculus.rules.silence_keeper import SilenceKeeper
+from oculus.rules.silences import Silences
+from oculus.rules.view import Point, View, lookback
 from oculus.storage import ingest, queries
 from oculus.storage.database import Database
 from oculus.storage.latest import Latest, Series
@@ -46,6 +53,7 @@ from oculus.supervise import Supervisor, Watchdog, Worker
 from oculus.telemetry import Telemetry
 from oculus.threads import NativeThreads
 from oculus.web.services import Services
+from oculus.windowed import Window
 
 if TYPE_CHECKING:
     from oculus.collectors.network.uplink import Uplink
@@ -97,8 +105,13 @@ class Oculus:
         self.holdup = HoldUp(lambda told: self._note("oculus", "error", "error", told))
         self.supervisor = Supervisor(self._died)
         self.dispatcher = Dispatcher(senders(settings))
-        self.engine = RuleEngine(settings.rules, self._last)
-        self.rule_loop = RuleLoop(self.engine, self._emit, self._checked_now)
+        self.silences = Silences()
+        self.engine = RuleEngine(settings.rules, tags=self._tags, silenced=self._silenced, started=now())
+        self.rule_loop = RuleLoop(
+            self.engine, self._emit, self._view, self._figures, self._rows, self._checked_now
+        )  # fmt: skip
+        self.derived = DerivedLoop(self.pipe.put, self._view, self._figures)
+        self.derived.load(settings.derived)
         self.uplink: Uplink | None = None
         self._uplink_since = Micros(0)
         self._restored = Signal()
@@ -133,6 +146,9 @@ class Oculus:
         self.supervisor.spawn("watchdog", self.watchdog.run)
         self.holdup.start()
         self.supervisor.spawn("rules", self.rule_loop.run)
+        self.supervisor.spawn("rules over time", self.rule_loop.run_windows)
+        self.supervisor.spawn("rules in sql", self.rule_loop.run_queries)
+        self.supervisor.spawn("derived", self.derived.run)
         self.web.start()
         self.local = LocalServer.open(self.web, self.database)
         # In slices: with many collectors the first request need not wait for the last of them.
@@ -179,7 +195,7 @@ class Oculus:
         self.web.stop(REQUESTS)
         if self.local is not None:
             self.local.stop(REQUESTS)
-        self.supervisor.stop("upkeep", "rules", "watchdog")
+        self.supervisor.stop("upkeep", "rules", "rules over time", "rules in sql", "derived", "watchdog")
         self.holdup.stop()
         self.context.close()
         self._note("oculus", "system", "info", "Oculus is stopping")
@@ -226,6 +242,7 @@ class Oculus:
             self._start_collector(spec)
         for transition in self.engine.replace(settings.rules, now()):
             self._emit(transition)
+        self.derived.load(settings.derived)
         for warning in settings.warnings:
             logger.warning("{}", warning)
         kept = (self.settings.server, self.settings.database, self.settings.log)
@@ -288,6 +305,12 @@ class Oculus:
                 save=lambda states: self.writer.call(ingest.write_states, states),
             ),
         )
+        load = partial(self.writer.call, ingest.read_states)
+        save = partial(self.writer.call, ingest.write_states)
+        self.silence_keeper = SilenceKeeper(self.silences, load, save, self._put_event)
+        alerts = {key.removeprefix(ALERTS): text for key, text in load(ALERTS).items()}
+        for transition in self.engine.restore(alerts, now()):
+            self._emit(transition)
         # Before the web is up: no ping may meet a heartbeat that is not there yet.
         self.heartbeats.configure(self.settings.collectors)
         self.telemetry = Telemetry(
@@ -364,13 +387,14 @@ class Oculus:
             readers=self.readers,
             sandbox=self.sandbox,
             offer=self.pipe.offer,
-            rules=lambda: self.engine.states(now()),
+            rules=lambda: self.engine.states(self._view(now(), self.rule_loop.figures)),
             not_ready=self._not_ready,
             metrics=self.telemetry.metrics,
             stale=self._stale,
             state=self._state,
             storage=self.upkeep.report,
             heartbeats=self.heartbeats,
+            silences=self.silence_keeper,
         )
 
     # -- long-lived greenlets ---------------------------------------------------------------------------
@@ -380,6 +404,7 @@ class Oculus:
             self._restore_latest()
         finally:
             self._restored.set()
+            self.engine.settle(self._stored_with_interval)
         self.upkeep.run()
 
     def _restore_latest(self) -> None:
@@ -392,6 +417,7 @@ class Oculus:
         for stored in found:
             if stored.ts >= oldest:
                 self.latest.restore(stored.symbol, stored.ts, stored.tags, stored.history)
+        self.engine.know(slices(series.symbol for series in self.latest))
 
     # -- what the stages call ---------------------------------------------------------------------------
 
@@ -433,23 +459,58 @@ class Oculus:
         self.pipe.put_event(transition.event())
         self.dispatcher.dispatch(transition)
 
-    def _last(self, symbol: str) -> tuple[Micros, float, float] | None:
-        """Return when a value was last found to be so, the value, and how often that is looked at."""
+    def _view(self, at: Micros, figures: Figures) -> View:
+        return Live(at, self._last, figures, self._market_open)
+
+    def _last(self, symbol: str) -> tuple[Point, float] | None:
+        """Return a series' value with when it was last found to be so, and how often that is looked at."""
         series = self.latest.get(symbol)
         seen = None if series is None else self._seen(series)
         # What was restored is no evidence: an alert must not fire on what was true before the stop.
         if series is None or seen is None:
             return None
+        ts = Micros(now() - int((time.monotonic() - seen) * SECOND))
+        return Point(ts, series.value, series.previous), self._every(symbol)
+
+    def _every(self, symbol: str) -> float:
         job = self.scheduler.origins.get(symbol)
-        return (
-            Micros(now() - int((time.monotonic() - seen) * SECOND)),
-            series.value,
-            job.every if job else 0.0,
-        )
+        return job.every if job else self.derived.interval(symbol)
+
+    def _tags(self, symbol: str) -> Mapping[str, str]:
+        series = self.latest.get(symbol)
+        return NO_TAGS if series is None else series.tags
+
+    def _market_open(self, symbol: str) -> bool | None:
+        """Tell whether there is trade in what a quote is of; None for anything but quotes."""
+        job = self.scheduler.origins.get(symbol)
+        return not job.collector.state if job and job.collector.quotes else None
+
+    def _silenced(self, rule: str, severity: Severity, labels: Mapping[str, str], at: Micros) -> str:
+        silence = self.silences.matching(rule, severity, labels, at)
+        return silence.reason if silence else ""
+
+    def _figures(self, wanted: Collection[Window], at: Micros) -> Figures:
+        from oculus.storage.windows import figures  # with the second half
+
+        lookbacks = {window.symbol: lookback(self._every(window.symbol)) for window in wanted}
+        return self.readers.run(figures, wanted, at, lookbacks)
+
+    def _rows(self, sql: str, params: Mapping[str, Any]) -> list[dict[str, Any]]:
+        from oculus.storage import sandbox  # with the second half
+
+        found = self.sandbox.run(sandbox.query, sql, dict(params) or None, ceiling=True)
+        if found.truncated:
+            raise OculusError(f"the query has more than {len(found.rows)} rows")
+        names = [name for name, _ in found.columns]
+        return [dict(zip(names, row, strict=True)) for row in found.rows]
 
     def _last_stored(self, symbol: str) -> tuple[Micros, float] | None:
         series = self.latest.get(symbol)
         return None if series is None else (series.ts, series.value)
+
+    def _stored_with_interval(self, symbol: str) -> tuple[Micros, float] | None:
+        series = self.latest.get(symbol)
+        return None if series is None else (series.ts, self._every(symbol))
 
     def _seen(self, series: Series) -> float | None:
         """Return when a series had its last value, monotonic: when it was measured, or seen again."""
@@ -459,8 +520,8 @@ class Oculus:
 
     def _stale(self, series: Series) -> bool:
         """Tell whether nobody has seen a value for longer than its collector should take."""
-        job = self.scheduler.origins.get(series.symbol)
-        limit = OLD_PUSHED if job is None else max(OLD_LEAST, OLD_INTERVALS * job.every)
+        every = self._every(series.symbol)
+        limit = max(OLD_LEAST, OLD_INTERVALS * every) if every else OLD_PUSHED
         confirmed = self.scheduler.confirmed.get(series.symbol)
         if confirmed is not None:
             return time.monotonic() - confirmed > limit

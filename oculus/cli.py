@@ -13,7 +13,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 from oculus import __version__
-from oculus.commands.parsers import add_parsers, add_probing
+from oculus.commands.parsers import add_parsers, add_probing, add_silencing
 
 if TYPE_CHECKING:
     from oculus.config import Settings
@@ -41,6 +41,12 @@ class Arguments(argparse.Namespace):
     param: list[tuple[str, Any]]
     destination: str
     force: bool
+    action: Literal["add", "list", "end"]
+    matchers: list[str]
+    duration: str
+    comment: str
+    all: bool
+    id: str
 
     @property
     def needs_hub(self) -> bool:
@@ -60,6 +66,7 @@ def execute(arguments: Arguments) -> int:
     """Carry the command out and return the exit status."""
     command: Callable[[Arguments], int]
     commands = {"run": _run, "check": _check, "init": _init, "probe": _probe, "doctor": _doctor}
+    commands["silence"] = _silence
     command = commands.get(arguments.command, _on_store)
     try:
         return command(arguments)
@@ -107,6 +114,7 @@ def _parser() -> argparse.ArgumentParser:
     init.add_argument("file", metavar="FILE", nargs="?", default="config.yaml", help="default: config.yaml")
     add_probing(commands)
     add_parsers(commands)
+    add_silencing(commands)
     return parser
 
 
@@ -281,7 +289,7 @@ def _on_store(arguments: Arguments) -> int:
     return _told(lambda: store.carry_out(arguments))
 
 
-# -- probe and doctor ---------------------------------------------------------------------------------
+# -- probe, doctor and silence ------------------------------------------------------------------------
 
 
 def _probe(arguments: Arguments) -> int:
@@ -292,6 +300,12 @@ def _probe(arguments: Arguments) -> int:
 
 def _doctor(arguments: Arguments) -> int:
     from oculus.commands.doctor import carry_out
+
+    return _told(lambda: carry_out(arguments))
+
+
+def _silence(arguments: Arguments) -> int:
+    from oculus.commands.silence import carry_out
 
     return _told(lambda: carry_out(arguments))
 

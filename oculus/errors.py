@@ -11,6 +11,8 @@ from pathlib import Path
 
 # A reason is a line for people; a plugin may raise an error with a whole page as its text.
 _LONGEST = 300  # characters
+# An expression is shown around its fault, so that line and caret fit a terminal.
+_WIDEST = 90  # characters
 
 
 class OculusError(Exception):
@@ -62,11 +64,34 @@ class TooLarge(OculusError):
 
 
 class ExpressionError(OculusError):
-    """A condition or formula does not parse. `position` is the 0-based offset of the fault in it."""
+    """A condition or formula does not parse. `position` is the 0-based offset of the fault in it.
 
-    def __init__(self, message: str, position: int) -> None:
-        super().__init__(message)
+    `told` says in one line what is wrong. Where the expression's text is given, the error's text has two more
+    lines, which are `pointed`: the text, and a caret under the spot.
+    """
+
+    def __init__(self, told: str, position: int, text: str = "") -> None:
+        self.told = told
         self.position = position
+        self.pointed = _pointed(text, position)
+        super().__init__(f"{told}\n{self.pointed}" if self.pointed else told)
+
+
+def _pointed(text: str, position: int) -> str:
+    """Return the line of `text` that `position` lies in, and below it a caret under the spot."""
+    position = min(position, len(text.rstrip()))
+    start = text.rfind("\n", 0, position) + 1
+    line = text[start:].partition("\n")[0].rstrip()
+    if not line:
+        return ""
+    column = position - start
+    first = max(0, column - _WIDEST // 2) if len(line) > _WIDEST else 0
+    shown = line[first : first + _WIDEST]
+    # Tabs and control characters would move the caret away.
+    shown = "".join(sign if sign.isprintable() else " " for sign in shown)
+    left = "…" if first else ""
+    right = "…" if first + _WIDEST < len(line) else ""
+    return f"    {left}{shown}{right}\n    {' ' * (len(left) + column - first)}^"
 
 
 def reason(failure: BaseException, module: str = "") -> str:

@@ -10,7 +10,7 @@ import json
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, NewType
+from typing import Any, Literal, NamedTuple, NewType
 
 Micros = NewType("Micros", int)
 
@@ -169,11 +169,25 @@ class Event:
     severity: Severity
     message: str
     payload: Mapping[str, Any] = field(default_factory=dict)
+    # What is to be remembered from now on, stored in the same transaction: a key, and its text or nothing.
+    memory: tuple[str, str | None] | None = None
+
+
+class Operand(NamedTuple):
+    """Something that an expression reads: as written, its value (1 and 0 for true and false; None: unknown),
+    and the seconds since the newest sample of its series (None: never seen, or not about a series)."""
+
+    text: str
+    value: float | None
+    age: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Transition:
-    """A step of one alert instance from one state to another, as the rule engine decided it."""
+    """A step of one alert instance from one state to another, as the rule engine decided it.
+
+    From firing to firing it tells again of what goes on. `suppressed` is why it is recorded but not sent.
+    """
 
     ts: Micros
     rule: str
@@ -187,6 +201,10 @@ class Transition:
     labels: Mapping[str, str] = NO_TAGS
     channels: tuple[str, ...] = ("log",)
     explanation: str = ""
+    operands: tuple[Operand, ...] = ()
+    suppressed: str = ""
+    timers: Mapping[str, float] = field(default_factory=dict)  # seconds
+    memory: tuple[str, str | None] | None = None
 
     def event(self) -> Event:
         """Return the row of the `events` table that records this transition."""
@@ -206,7 +224,11 @@ class Transition:
                 "started_at": self.started_at,
                 "channels": list(self.channels),
                 "explanation": self.explanation,
+                "operands": [[operand.text, operand.value, operand.age] for operand in self.operands],
+                "suppressed": self.suppressed,
+                "timers": dict(self.timers),
             },
+            memory=self.memory,
         )
 
 
@@ -227,14 +249,29 @@ def symbols_of(samples: Iterable[Sample]) -> set[str]:
 
 
 @dataclass(frozen=True, slots=True)
-class RuleState:
-    """A rule as it stands, for pages and the API; `active_at` is that of its oldest active instance.
+class AlertInstance:
+    """One alert of a rule as it stands; `active_at` is when its condition began to hold."""
 
-    `explain()` gives the condition with its operands filled in, computed when it is asked for.
+    labels: Mapping[str, str]
+    state: AlertState
+    value: float | None
+    active_at: Micros
+    suppressed: str
+
+
+@dataclass(frozen=True, slots=True)
+class RuleState:
+    """A rule as it stands, for pages and the API; `value` and `active_at` are those of its oldest active
+    instance.
+
+    `explain()` gives the condition with its operands filled in, computed when it is asked for. `error` is why
+    it could not be evaluated; `missed` counts the evaluations that were left out since the one before took
+    too long.
     """
 
     name: str
     condition: str
+    sql: str
     severity: Severity
     message: str
     for_seconds: float
@@ -242,9 +279,12 @@ class RuleState:
     channels: tuple[str, ...]
     state: AlertState
     health: str
+    error: str
     missing: tuple[str, ...]
     explain: Callable[[], str]
     value: float | None
     active_at: Micros | None
+    instances: tuple[AlertInstance, ...]
     last_evaluation: Micros | None
     evaluations: int
+    missed: int

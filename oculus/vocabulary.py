@@ -11,7 +11,8 @@ from oculus.config import Vocabulary
 from oculus.config.kinds import PluginSource
 from oculus.config.settings import CollectorSettings
 from oculus.notify import ANNOUNCED, CHANNELS
-from oculus.rules import expression, message
+from oculus.rules import engine, expression, message
+from oculus.rules.derived import ordered, parse
 
 
 class _Plugins:
@@ -45,7 +46,9 @@ def vocabulary() -> Vocabulary:
         channels=frozenset(CHANNELS),
         announced_channels=ANNOUNCED,
         check_condition=expression.parse,
+        check_rule=engine.check,
         check_message=message.check,
+        check_derived=lambda settings: ordered(map(parse, settings)),
         check_canary=_check_canary,
         plugins=cast("PluginSource", _Plugins()),
     )

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 
 from oculus.clock import SECOND
+from oculus.cron import check_cron, next_time
 from oculus.model import Micros
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -62,15 +63,9 @@ class Recurring:
 
     def contains(self, at: Micros) -> bool:
         """Tell whether a moment lies in it."""
-        from cronsim import CronSim
-
         # The first start after the moment a window's length before this one is the one that may hold it.
-        since = Micros(at - int(self.seconds * SECOND))
-        for start in CronSim(self.cron, _local(since, self.zone)):
-            # In the hour that comes twice it may name the first one again.
-            if _micros(start) > since:
-                return _micros(start) <= at
-        return False
+        start = next_time(self.cron, self.zone, Micros(at - int(self.seconds * SECOND)))
+        return start is not None and start <= at
 
 
 Window = Once | Weekly | Recurring
@@ -111,12 +106,7 @@ def parse_weekly(text: str, zone: tzinfo) -> Weekly:
 
 def parse_cron(text: str, seconds: float, zone: tzinfo) -> Recurring:
     """Return the windows that begin at the times of a cron expression; raises ValueError."""
-    from cronsim import CronSim, CronSimError
-
-    try:
-        CronSim(text, datetime(2026, 1, 1, tzinfo=UTC))
-    except CronSimError:
-        raise ValueError(f"{text!r} is not a cron expression (such as 30 3 * * *)") from None
+    check_cron(text)
     return Recurring(text, seconds, zone)
 
 

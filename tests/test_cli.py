@@ -243,7 +243,7 @@ def test_init_in_a_missing_folder_is_refused() -> None:
          ('c.yaml:3: collectors[1].name: the name "oculus" is taken by collectors[0]'
          " (give one of them another name)")),
         ("rules:\n  - {name: a, condition: x >}\n",
-         "c.yaml:2: rules[0].condition: the condition ends too early at column 4 of 'x >'"),
+         "c.yaml:2: rules[0].condition: the condition ends too early\n    x >\n       ^"),
         ("server: {token: '${NOT_SET_ANYWHERE}'}\n",
          ("c.yaml:1: server.token: the environment variable NOT_SET_ANYWHERE is not set"
          " (set it, or ${NOT_SET_ANYWHERE:-default})")),

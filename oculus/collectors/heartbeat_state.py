@@ -14,6 +14,7 @@ from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Literal
 
 from oculus.clock import DAY, LAST_TIME, SECOND
+from oculus.cron import next_time
 from oculus.model import Micros
 
 Kind = Literal["success", "start", "fail", "log"]
@@ -59,15 +60,8 @@ class Rhythm:
         """Return when the ping that follows one at `last` should have come."""
         if not self.cron:
             return Micros(last + self.period)
-        from cronsim import CronSim
-
-        local = (_EPOCH + timedelta(microseconds=last)).astimezone(self.zone)
-        # In the hour that comes twice the next local time may be one that has gone by: its first coming.
-        for moment in CronSim(self.cron, local):
-            ts = Micros((moment - _EPOCH) // timedelta(microseconds=1))
-            if ts > last:
-                return ts
-        return Micros(last + _NEVER)
+        found = next_time(self.cron, self.zone, last)
+        return Micros(last + _NEVER) if found is None else found
 
 
 @dataclass(frozen=True, slots=True)

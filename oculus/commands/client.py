@@ -53,9 +53,13 @@ class Client:
 
     def query(self, sql: str, params: Mapping[str, Any]) -> dict[str, Any]:
         """Return the answer of /api/query; raises Refused."""
+        return self.call("POST", "/api/query", {"sql": sql, "params": dict(params) or None})
+
+    def call(self, method: str, path: str, body: Any = None) -> dict[str, Any]:
+        """Return the JSON that a path of the API answers; raises Refused."""
         with _told_plainly():
-            body = json.dumps({"sql": sql, "params": dict(params) or None})
-            self._http.request("POST", "/api/query", body, {"Content-Type": "application/json"})
+            data = None if body is None else json.dumps(body)
+            self._http.request(method, path, data, {"Content-Type": "application/json"})
             answer = json.loads(self._http.getresponse().read())
         _check(answer)
         return dict(answer)

@@ -74,7 +74,7 @@ def _settings(path: str | None) -> tuple[Settings | None, Finding | None]:
     try:
         settings = config.load(path, vocabulary())
     except ConfigError as error:
-        first, count = error.mistakes[0], len(error.mistakes)
+        first, count = error.mistakes[0].splitlines()[0], len(error.mistakes)
         more = f", and {count - 1} more" if count > 1 else ""
         return None, Finding(
             "configuration", "fail", first + more, f"oculus check {path} tells every mistake"

@@ -94,6 +94,74 @@ def add_parsers(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     )
 
 
+def add_silencing(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command that tells the running daemon which alerts to hold back."""
+    silence = commands.add_parser(
+        "silence",
+        help="hold alerts back for a while",
+        description="Tells the running daemon to send no alerts of some rules for a while: oculus silence add"
+        " 'rule=site_*' --for 2h --comment deploy.",
+        allow_abbrev=False,
+    )
+    actions = silence.add_subparsers(dest="action", required=True, metavar="ACTION")
+
+    def action(name: str, help: str, description: str) -> argparse.ArgumentParser:
+        added = actions.add_parser(name, help=help, description=description, allow_abbrev=False)
+        added.add_argument("--config", metavar="FILE", help="the configuration that the daemon runs with")
+        added.add_argument(
+            "--db", metavar="PATH", type=_file, help="the daemon's database (default: oculus.db)"
+        )
+        return added
+
+    add = action(
+        "add",
+        "begin a silence",
+        "Begins a silence and prints its id. It concerns the alerts that all matchers match.",
+    )
+    add.add_argument(
+        "matchers", metavar="MATCHER", nargs="+", type=_matcher,
+        help="rule=GLOB, severity=GLOB or LABEL=GLOB: 'rule=site_*' severity=warn 'symbol=net.http.*'",
+    )  # fmt: skip
+    add.add_argument(
+        "--for",
+        dest="duration",
+        metavar="DURATION",
+        required=True,
+        type=_duration,
+        help="such as 30m, 2h, 7d",
+    )
+    add.add_argument("--comment", metavar="TEXT", default="", help="why, for those who see it")
+    listing = action(
+        "list", "print the silences", "Prints the silences in force, and those that are to come."
+    )
+    listing.add_argument("--all", action="store_true", help="those that ended in the last 7 days as well")
+    listing.add_argument(
+        "--format", choices=("table", "json"), default="table", help="how it is printed (table)"
+    )
+    end = action("end", "end a silence now", "Ends a silence now: what still fires is sent.")
+    end.add_argument("id", metavar="ID", help="as oculus silence list shows it")
+
+
+def _matcher(text: str) -> str:
+    from oculus.rules.silences import Matcher, SilenceError
+
+    try:
+        Matcher.parse(text)
+    except SilenceError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return text
+
+
+def _duration(text: str) -> str:
+    from oculus.config.decode import parse_duration
+
+    try:
+        parse_duration(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return text
+
+
 def _file(text: str) -> str:
     if not text:
         raise argparse.ArgumentTypeError("the path is empty")

@@ -45,7 +45,7 @@ class Store:
 
 def carry_out(arguments: Arguments) -> None:
     """Do what the command line says; raises OculusError."""
-    store = _store(arguments)
+    store = store_of(arguments)
     if arguments.command == "query":
         query(store, _statement(arguments.sql), dict(arguments.param), arguments.format)
     elif arguments.command == "compact":
@@ -143,7 +143,7 @@ def parameter(text: str) -> tuple[str, Any]:
     return name, value if isinstance(found, list | dict) else found
 
 
-def _store(arguments: Arguments) -> Store:
+def store_of(arguments: Arguments) -> Store:
     """Return which database is meant; raises ConfigError."""
     from oculus.config.settings import DatabaseSettings
 

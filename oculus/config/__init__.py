@@ -6,7 +6,7 @@ Which collector kinds and channels exist is told by a `Vocabulary`, so that this
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
@@ -18,6 +18,7 @@ from oculus.config.settings import (
     CollectorSettings,
     CollectorSpec,
     DatabaseSettings,
+    DerivedSettings,
     LogSettings,
     MaintenanceSettings,
     RuleSettings,
@@ -31,7 +32,7 @@ __all__ = ["Settings", "Vocabulary", "kinds", "load", "loads"]
 _T = TypeVar("_T")
 
 # Keys of the contract that this version does not serve yet: told apart from misspelt ones.
-_ANNOUNCED_KEYS = ("derived", "export")
+_ANNOUNCED_KEYS = ("export",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,15 +41,18 @@ class Vocabulary:
 
     `collectors` gives the settings class of each kind, `type` or `type/probe`; the class is made when it
     is asked for, so that only the kinds in use are imported. `announced_channels` are known names that this
-    version does not serve yet: they are accepted with a warning. `check_condition` and `check_message` raise
-    ExpressionError, `check_canary` ValueError. `plugins` gives the kinds and channels that are not built in.
+    version does not serve yet: they are accepted with a warning. `check_condition`, `check_rule` (do its
+    expressions fit together?) , `check_message` and `check_derived` raise ExpressionError,
+    `check_canary` ValueError. `plugins` gives the kinds and channels that are not built in.
     """
 
     collectors: Mapping[str, Callable[[], type[CollectorSettings]]]
     channels: frozenset[str]
     announced_channels: frozenset[str]
     check_condition: Callable[[str], object]
+    check_rule: Callable[[RuleSettings], object]
     check_message: Callable[[str], object]
+    check_derived: Callable[[Sequence[DerivedSettings]], object]
     check_canary: Callable[[str], object]
     plugins: PluginSource
 
@@ -83,7 +87,7 @@ def _settings(root: Node, vocabulary: Vocabulary, mistakes: Mistakes) -> Setting
     assert isinstance(sections, dict)
     known = [
         "server", "database", "collectors", "rules", "notifications", "log", "include", "plugins",
-        "maintenance", "canaries",
+        "maintenance", "canaries", "derived",
     ]  # fmt: skip
     for key, node in sections.items():
         if key in _ANNOUNCED_KEYS:
@@ -100,6 +104,7 @@ def _settings(root: Node, vocabulary: Vocabulary, mistakes: Mistakes) -> Setting
     installed = InstalledChannels(vocabulary.plugins)
     channels = _channels(sections, vocabulary, installed, mistakes)
     rules = _rules(sections, vocabulary, channels, installed, mistakes)
+    derived = _derived(sections, vocabulary.check_derived, mistakes)
     windows = [
         decode(node, MaintenanceSettings, path, mistakes)
         for path, node in _items(sections, "maintenance", mistakes)
@@ -112,10 +117,38 @@ def _settings(root: Node, vocabulary: Vocabulary, mistakes: Mistakes) -> Setting
     assert log is not None
     return Settings(
         server, database, log, collectors, rules, tuple(mistakes.warnings),
+        derived=derived,
         maintenance=tuple(window for window in windows if window is not None),
         canaries=canaries,
         channels=installed.used,
     )  # fmt: skip
+
+
+def _derived(
+    sections: dict[str, Node], check: Callable[[Sequence[DerivedSettings]], object], mistakes: Mistakes
+) -> tuple[DerivedSettings, ...]:
+    """Return the derived values; each is checked for itself, and all of them for cycles."""
+    found: dict[str, DerivedSettings] = {}
+    right = True
+    for path, node in _items(sections, "derived", mistakes):
+        made = decode(node, DerivedSettings, path, mistakes)
+        if made is None:
+            right = False
+        elif made.name in found:
+            mistakes.add(node, f"{path}.name", f'"{made.name}" is there twice')
+        else:
+            found[made.name] = made
+            try:
+                check((replace(made, name="_"),))
+            except ExpressionError as error:
+                mistakes.add(node, f"{path}.formula", error.told, below=error.pointed)
+                right = False
+    if right and found:
+        try:
+            check(tuple(found.values()))
+        except ExpressionError as error:
+            mistakes.add(sections["derived"], "derived", f"is made of itself: {error}")
+    return tuple(found.values())
 
 
 def _canaries(
@@ -221,15 +254,21 @@ def _rules(
 ) -> tuple[RuleSettings, ...]:  # fmt: skip
     rules: list[RuleSettings] = []
     taken: dict[str, str] = {}
+    places: dict[str, tuple[str, Node]] = {}
     for path, node in _items(sections, "rules", mistakes):
         assert isinstance(node.value, dict)
-        if "sql" in node.value:
-            mistakes.add(node.value["sql"], f"{path}.sql", "SQL rules are not available in this version")
-            continue
         rule = decode(node, RuleSettings, path, mistakes)
         # Looked at whatever else is wrong with the rule: all mistakes are told at once.
-        _expression(node, "condition", path, vocabulary.check_condition, mistakes)
+        right = [
+            _expression(node, key, path, vocabulary.check_condition, mistakes)
+            for key in ("condition", "until")
+        ]
         _expression(node, "message", path, vocabulary.check_message, mistakes)
+        if rule is not None and all(right):
+            try:
+                vocabulary.check_rule(rule)
+            except ExpressionError as error:
+                mistakes.add(node, f"{path}.until", str(error))
         _rule_channels(node, path, vocabulary, channels, installed, mistakes)
         name = node.value.get("name")
         if name is not None and isinstance(name.value, str):
@@ -238,18 +277,32 @@ def _rules(
                 mistakes.add(node, f"{path}.name", f'the name "{name.value}" is taken by {first}')
         if rule is not None:
             rules.append(rule)
+            places[rule.name] = path, node
+    for rule in rules:
+        path, node = places[rule.name]
+        for other in rule.depends_on:
+            if other not in taken or other == rule.name:
+                told = (
+                    "is the rule itself"
+                    if other == rule.name
+                    else f'names no rule: "{other}"{did_you_mean(other, taken)}'
+                )
+                mistakes.add(node, f"{path}.depends_on", told)
     return tuple(rules)
 
 
-def _expression(rule: Node, key: str, path: str, check: Callable[[str], Any], mistakes: Mistakes) -> None:
+def _expression(rule: Node, key: str, path: str, check: Callable[[str], Any], mistakes: Mistakes) -> bool:
+    """Check what a rule says under a key, if anything; return whether it is right."""
     assert isinstance(rule.value, dict)
     node = rule.value.get(key)
     if node is None or not isinstance(node.value, str) or node.broken:
-        return
+        return True
     try:
         check(node.value)
     except ExpressionError as error:
-        mistakes.add(node, f"{path}.{key}", str(error))
+        mistakes.add(node, f"{path}.{key}", error.told, below=error.pointed)
+        return False
+    return True
 
 
 def _rule_channels(

@@ -71,9 +71,9 @@ class Mistakes:
         self.errors: list[str] = []
         self.warnings: list[str] = []
 
-    def add(self, node: Node, path: str, text: str, *, line: int | None = None) -> None:
-        """Note a mistake at `node`, or at `line` of its file."""
-        self.errors.append(_place(node, path, text, line))
+    def add(self, node: Node, path: str, text: str, *, line: int | None = None, below: str = "") -> None:
+        """Note a mistake at `node`, or at `line` of its file, with lines to show below it."""
+        self.errors.append(_place(node, path, text, line) + (f"\n{below}" if below else ""))
 
     def warn(self, node: Node, path: str, text: str) -> None:
         """Note something that is accepted but likely not what was meant."""

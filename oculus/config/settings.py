@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from oculus.config.decode import Seconds, Size, between, setting
+from oculus.cron import check_cron
 from oculus.model import Severity, is_symbol, slug
 from oculus.windows import Window, parse_cron, parse_once, parse_weekly
 from oculus.zones import check_zone, zone_or_local
@@ -20,6 +21,23 @@ SHORTEST = 0.1  # seconds
 LONGEST = 366 * 86_400.0  # seconds
 
 _duration = between(SHORTEST, LONGEST, "s")
+
+# What a missing or stale value means to a rule: nothing new, that all is well, or what the rule is about.
+NoData = Literal["keep", "ok", "alert"]
+
+
+class SqlParam:
+    """A value of a query's parameter: a number where it reads as one, else text."""
+
+    @staticmethod
+    def parse(text: str) -> int | float | str:
+        """Return the value."""
+        for kind in (int, float):
+            try:
+                return kind(text)
+            except ValueError:
+                continue
+        return text
 
 
 def _check_slug(name: str) -> None:
@@ -174,16 +192,62 @@ class RuleSettings:
     """One entry of `rules:`."""
 
     name: str = setting(help="name of the rule", check=_check_rule_name)
-    condition: str = setting(help="expression that is true while something is wrong")
+    condition: str = setting("", help="expression that is true while something is wrong")
+    sql: str = setting("", help="query whose rows are what is wrong, instead of a condition")
+    params: Mapping[str, SqlParam] = setting(factory=dict, help="values of the query's $names")
+    every: Seconds = setting(Seconds(0.0), help="time from one evaluation to the next", check=_duration)
+    schedule: str = setting("", help="cron expression of the query's runs, instead of every")
+    timezone: str = setting("", help="zone of schedule, time and weekday", check=check_zone)
     for_: Seconds = setting(
         Seconds(0.0), key="for", help="how long it must hold before it fires", check=between(0, LONGEST, "s")
     )
+    keep_firing_for: Seconds = setting(
+        Seconds(0.0), help="how long it fires on after it held last", check=between(0, LONGEST, "s")
+    )
+    until: str = setting("", help="what must hold for it to resolve, where that is not the contrary")
+    no_data: NoData = setting("keep", help="what it means that a value is missing or stale")
     severity: Severity = setting("warn", help="how bad it is")
     message: str = setting("", help="text of the alert, a Jinja2 template")
     cooldown: Seconds = setting(
         Seconds(0.0), help="least time from one firing to the next", check=between(0, LONGEST, "s")
     )
+    repeat: Seconds = setting(
+        Seconds(0.0), help="how often it is told again while it fires", check=between(0, LONGEST, "s")
+    )
+    flap: int = setting(
+        5, help="firings an hour beyond which it is not told (0: always)", check=between(0, 1_000)
+    )
+    limit: int = setting(1_000, help="most alerts of this rule at a time", check=between(1, 100_000))
+    depends_on: tuple[str, ...] = setting((), help="rules that silence this one while they fire")
+    equal: tuple[str, ...] = setting((), help="labels that must be equal for depends_on")
     channels: tuple[str, ...] = setting(("log",), help="where its alerts go")
+
+    def __post_init__(self) -> None:
+        if bool(self.condition) == bool(self.sql):
+            raise ValueError("needs one of condition and sql")
+        if self.condition and (self.schedule or self.params):
+            raise ValueError("schedule and params are for sql")
+        if self.schedule and self.every:
+            raise ValueError("needs one of every and schedule")
+        if self.sql and self.until:
+            raise ValueError("until is for a condition; let the query tell")
+        if self.schedule:
+            check_cron(self.schedule)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DerivedSettings:
+    """One entry of `derived:`."""
+
+    name: str = setting(help="symbol of the series that it makes", check=check_symbol)
+    formula: str = setting(help="expression over other series")
+    interval: Seconds = setting(Seconds(60.0), help="time from one value to the next", check=_duration)
+    unit: str = setting("", help="unit of the values")
+    tags: Mapping[str, str] = setting(factory=dict, help="tags of the values", check=_check_tags)
+
+    def __post_init__(self) -> None:
+        if not self.name:
+            raise ValueError("has no name (such as custom.ratio)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -257,6 +321,7 @@ class Settings:
     collectors: tuple[CollectorSpec, ...]
     rules: tuple[RuleSettings, ...]
     warnings: tuple[str, ...] = ()
+    derived: tuple[DerivedSettings, ...] = ()
     maintenance: tuple[MaintenanceSettings, ...] = ()
     canaries: tuple[str, ...] = ()
     channels: Mapping[str, ChannelSpec] = field(default_factory=dict)

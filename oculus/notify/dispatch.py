@@ -25,7 +25,9 @@ class Dispatcher:
         self.failed = 0
 
     def dispatch(self, transition: Transition) -> None:
-        """Send one transition."""
+        """Send one transition, unless it is suppressed."""
+        if transition.suppressed:
+            return
         for name in dict.fromkeys(name if name in self.channels else "log" for name in transition.channels):
             with gevent.Timeout(LONGEST) as timer:
                 try:

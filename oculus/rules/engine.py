@@ -1,57 +1,89 @@
-"""The rule engine: alert instances and their states, a pure function of time and values.
+"""The rule engine: rules, the instances of their alerts, and what each evaluation makes of them.
 
-An instance goes inactive → pending → firing → resolved (inactive again). The states are Prometheus's:
-a condition that holds makes the instance pending; once it has held for `for`, in that same evaluation, it
-fires; when it no longer holds, a pending instance ends and a firing one resolves. What cannot be told
-(a missing or stale value) ends a pending instance, which has no unbroken evidence any more, and leaves
-a firing one firing: silence is no recovery.
+A pure function of time and values: both come in with each call, so that a backtest runs the very same code
+as the daemon. A condition with wildcards has an instance for each target that they match, a SQL rule one for
+each row by its text columns, every other rule one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import json
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Any, Literal
 
 from oculus.clock import SECOND, iso
 from oculus.config.settings import RuleSettings
-from oculus.model import NO_TAGS, AlertState, Micros, RuleState, Transition
+from oculus.errors import ExpressionError
+from oculus.model import (
+    NO_TAGS,
+    AlertInstance,
+    AlertState,
+    Micros,
+    Operand,
+    RuleState,
+    Severity,
+    Transition,
+)
 from oculus.rules import expression, message
+from oculus.rules.alert import Instance, Step, advance, flaps, worth_remembering
+from oculus.rules.view import View, fresh, lookback
+from oculus.windowed import Window
+from oculus.zones import zone_or_local
 
-# A value older than this is stale, whatever its series' interval (Prometheus's look-back).
-STALE_AFTER = 300 * SECOND
-# … unless the interval is so long that this many of it are more.
-STALE_INTERVALS = 3
+Health = Literal["ok", "no data", "error", "unknown"]
 
-Health = Literal["ok", "no data", "unknown"]
-# Gives a symbol's last time, value, and the interval of its collector in seconds (0: not known).
-Source = Callable[[str], tuple[Micros, float, float] | None]
+# Tells why an alert is not to be told, or nothing: its rule, severity and labels, and the time.
+Silenced = Callable[[str, Severity, Mapping[str, str], Micros], str]
+
+STORED = "alert/"  # what the keys of remembered instances begin with
+
+# Tags of a series that tell of a sample, not of what is measured, and so are no labels of an alert.
+_NO_LABELS = frozenset({"error", "phase", "unit"})
 
 
-@dataclass(slots=True)
-class Instance:
-    """One alert of a rule. `active_at` is when its condition began to hold, `fired_at` the last firing,
-    `fired_for` the seconds that were asked for then."""
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """What is evaluated for one instance: the condition and the rule's `until`, and all that they read."""
 
-    labels: Mapping[str, str] = NO_TAGS
-    state: AlertState = "inactive"
-    active_at: Micros = Micros(0)
-    fired_at: Micros | None = None
-    fired_for: float = 0.0
-    value: float | None = None
+    bound: expression.Bound
+    until: expression.Bound | None
+    symbols: tuple[str, ...]
+    windows: tuple[Window, ...]
+
+    @classmethod
+    def of(cls, rule: Rule, captured: tuple[str, ...]) -> Watched:
+        """Return what a rule's condition is about when its wildcards stand for these texts."""
+        assert rule.condition is not None
+        both = [rule.condition.bind(captured)]
+        if rule.until is not None:
+            both.append(rule.until.bind(captured if rule.until.is_glob else ()))
+        symbols = dict.fromkeys(symbol for bound in both for symbol in bound.symbols)
+        windows = dict.fromkeys(window for bound in both for window in bound.windows)
+        return cls(both[0], both[1] if rule.until else None, tuple(symbols), tuple(windows))
 
 
 @dataclass(slots=True)
 class Rule:
-    """A configured rule with the state of its instances."""
+    """A configured rule, what it watches, and the state of its instances, both by the instances' keys."""
 
     settings: RuleSettings
-    condition: expression.Condition
+    condition: expression.Condition | None
+    until: expression.Condition | None
+    watched: dict[str, Watched] = field(default_factory=dict)
     instances: dict[str, Instance] = field(default_factory=dict)
     health: Health = "unknown"
+    error: str = ""
     missing: tuple[str, ...] = ()
     last_evaluation: Micros | None = None
     evaluations: int = 0
+    missed: int = 0
+
+    @property
+    def expression(self) -> str:
+        """What it evaluates: another text is another rule, whose alerts begin anew."""
+        settings = self.settings
+        return settings.condition or json.dumps([settings.sql, dict(settings.params)], sort_keys=True)
 
     @property
     def state(self) -> AlertState:
@@ -59,17 +91,39 @@ class Rule:
         states = {instance.state for instance in self.instances.values()}
         return "firing" if "firing" in states else "pending" if "pending" in states else "inactive"
 
+    @property
+    def windows(self) -> Iterator[Window]:
+        """All figures over time that it reads."""
+        for watched in self.watched.values():
+            yield from watched.windows
+
+    @property
+    def windowed(self) -> bool:
+        """Whether it reads figures over time, as far as is known."""
+        return any(watched.windows for watched in self.watched.values())
+
 
 class RuleEngine:
     """Evaluates rules and returns the transitions; keeps nothing but the instances' states.
 
-    `source` gives the last sample of a symbol. Time comes in with each call.
+    `tags` gives the tags of a series, which become labels. `started` is when values began to come: what was
+    never seen is no missing value before a look-back has passed.
     """
 
-    def __init__(self, rules: Iterable[RuleSettings], source: Source) -> None:
-        self._source = source
+    def __init__(
+        self,
+        rules: Iterable[RuleSettings],
+        *,
+        tags: Callable[[str], Mapping[str, str]] = lambda symbol: NO_TAGS,
+        silenced: Silenced = lambda rule, severity, labels, now: "",
+        started: Micros = Micros(0),
+    ) -> None:
+        self._tags = tags
+        self._silenced = silenced
+        self._started = started
         self._rules: dict[str, Rule] = {}
         self._by_symbol: dict[str, list[Rule]] = {}
+        self._known: set[str] = set()
         self.load(rules)
 
     @property
@@ -81,24 +135,30 @@ class RuleEngine:
         """Return a rule by its name."""
         return self._rules.get(name)
 
+    # -- what there is ------------------------------------------------------------------------------------
+
     def load(self, rules: Iterable[RuleSettings]) -> None:
-        """Replace the rules; one whose condition stayed keeps its instances."""
+        """Replace the rules; one whose expression stayed keeps its instances."""
         before = self._rules
         self._rules = {}
         self._by_symbol = {}
         for settings in rules:
-            rule = Rule(settings, expression.parse(settings.condition))
+            rule = _parsed(settings)
             known = before.get(settings.name)
-            if known is not None and known.condition.text == rule.condition.text:
+            if known is not None and known.expression == rule.expression:
                 rule.instances = known.instances
-                rule.health, rule.missing = known.health, known.missing
+                rule.health, rule.error, rule.missing = known.health, known.error, known.missing
                 rule.last_evaluation, rule.evaluations = known.last_evaluation, known.evaluations
+                rule.missed = known.missed
             self._rules[settings.name] = rule
-            for symbol in rule.condition.symbols:
-                self._by_symbol.setdefault(symbol, []).append(rule)
+            if rule.condition is not None and not rule.condition.is_glob:
+                self._bind(rule, ())
+            else:
+                for symbol in self._known:
+                    self._match(rule, symbol)
 
     def replace(self, rules: Iterable[RuleSettings], now: Micros) -> list[Transition]:
-        """Load other rules; return the end of each alert that fires by a rule that is not there any more."""
+        """Load other rules; return the end of each alert of a rule that is not there any more."""
         before = self._rules
         self.load(rules)
         ended = []
@@ -106,11 +166,31 @@ class RuleEngine:
             kept = self._rules.get(name)
             if kept is not None and kept.instances is rule.instances:
                 continue
-            for instance in rule.instances.values():
-                if instance.state == "firing":
-                    end = self._transition(rule, instance, "firing", "resolved", now, self._lookup(now))
-                    ended.append(replace(end, message="the rule was removed, or its condition changed"))
+            told = "the rule was removed, or its condition changed"
+            ended += [step for key in list(rule.instances) for step in self._end(rule, key, now, told)]
         return ended
+
+    def know(self, symbols: Iterable[str]) -> None:
+        """Take note of series: a wildcard has an instance for each that it matches."""
+        for symbol in symbols:
+            if symbol not in self._known:
+                self._known.add(symbol)
+                for rule in self._rules.values():
+                    self._match(rule, symbol)
+
+    def _match(self, rule: Rule, symbol: str) -> None:
+        if rule.condition is not None and rule.condition.is_glob:
+            for captured in rule.condition.captures(symbol):
+                self._bind(rule, captured)
+
+    def _bind(self, rule: Rule, captured: tuple[str, ...]) -> None:
+        key = ",".join(captured)
+        if key not in rule.watched:
+            watched = rule.watched[key] = Watched.of(rule, captured)
+            for symbol in watched.symbols:
+                concerned = self._by_symbol.setdefault(symbol, [])
+                if rule not in concerned:
+                    concerned.append(rule)
 
     def concerning(self, symbols: Iterable[str]) -> list[Rule]:
         """Return the rules that name any of these symbols."""
@@ -120,92 +200,204 @@ class RuleEngine:
                 found[rule.settings.name] = rule
         return list(found.values())
 
-    def evaluate(self, now: Micros, rules: Iterable[Rule] | None = None) -> list[Transition]:
-        """Evaluate these rules, or all, at `now`; return what changed, in order."""
-        transitions: list[Transition] = []
-        for rule in self.rules if rules is None else rules:
-            transitions += self._evaluate(rule, now)
-        return transitions
+    # -- over a restart -----------------------------------------------------------------------------------
 
-    def states(self, now: Micros) -> list[RuleState]:
-        """Return every rule as it stands at `now`."""
-        return [self._state(rule, now) for rule in self._rules.values()]
+    def restore(self, stored: Mapping[str, str], now: Micros) -> list[Transition]:
+        """Take in what was remembered, by its keys without STORED; return the ends of what is gone meanwhile.
+
+        Until `settle`, an instance waits for its first verdict.
+        """
+        ended: list[Transition] = []
+        for path, text in stored.items():
+            name, _, key = path.partition("/")
+            try:
+                instance, found = Instance.of_json(text)
+            except ValueError:
+                continue  # of another version
+            rule = self._rules.get(name)
+            if rule is None or rule.expression != found:
+                gone = rule or _parsed(RuleSettings(name=name, sql="select 1"))
+                ended += self._end(
+                    replace(gone, instances={key: instance}), key, now, "the rule is gone or changed"
+                )
+                continue
+            instance.carried = Micros(2**62)
+            rule.instances[key] = instance
+            self.know(symbol for symbol in (instance.labels.get("symbol"),) if symbol)
+        return ended
+
+    def settle(self, last: Callable[[str], tuple[Micros, float] | None]) -> None:
+        """Say when the newest sample of each series is from, and its interval in seconds: no gap longer than
+        a value may be old counts as time in which the condition held."""
+        for rule in self._rules.values():
+            for key, instance in rule.instances.items():
+                if instance.carried is None or key not in rule.watched:
+                    continue
+                stored = filter(None, map(last, rule.watched[key].symbols))
+                limits = [ts + lookback(interval) for ts, interval in stored]
+                instance.carried = Micros(min(limits, default=0))
 
     def shift(self, seconds: float) -> None:
         """Move the instances' times by a step of the wall clock, so that it neither fires nor delays any."""
         step = int(seconds * SECOND)
+        self._started = Micros(self._started + step)
         for rule in self._rules.values():
-            for instance in rule.instances.values():
-                instance.active_at = Micros(instance.active_at + step)
-                if instance.fired_at is not None:
-                    instance.fired_at = Micros(instance.fired_at + step)
+            rule.instances.update({key: instance.shifted(step) for key, instance in rule.instances.items()})
 
-    def _state(self, rule: Rule, now: Micros) -> RuleState:
-        settings = rule.settings
-        active = [instance for instance in rule.instances.values() if instance.state != "inactive"]
-        oldest = min(active, key=lambda instance: instance.active_at, default=None)
-        return RuleState(
-            name=settings.name,
-            condition=settings.condition,
-            severity=settings.severity,
-            message=settings.message,
-            for_seconds=settings.for_,
-            cooldown_seconds=settings.cooldown,
-            channels=settings.channels,
-            state=rule.state,
-            health=rule.health,
-            missing=rule.missing,
-            explain=lambda: rule.condition.explain(self._lookup(now)),
-            value=oldest.value if oldest else None,
-            active_at=oldest.active_at if oldest else None,
-            last_evaluation=rule.last_evaluation,
-            evaluations=rule.evaluations,
-        )
+    # -- evaluation ---------------------------------------------------------------------------------------
 
-    def _evaluate(self, rule: Rule, now: Micros) -> list[Transition]:
-        lookup = self._lookup(now)
-        holds = rule.condition.evaluate(lookup)
+    def evaluate(self, view: View, rules: Iterable[Rule] | None = None) -> list[Transition]:
+        """Evaluate these conditions, or all, at `view.now`; return what changed, in order."""
+        transitions: list[Transition] = []
+        for rule in self.rules if rules is None else rules:
+            if rule.condition is not None:
+                transitions += self._evaluate(rule, view)
+        return transitions
+
+    def evaluate_rows(self, rule: Rule, rows: Sequence[Mapping[str, Any]], now: Micros) -> list[Transition]:
+        """Take the result of a rule's query at `now`: each row is an alert, known by its text columns."""
+        found: dict[str, tuple[Mapping[str, str], Mapping[str, Any]]] = {}
+        for row in rows:
+            labels = {name: _text(value) for name, value in row.items() if isinstance(value, str | bool)}
+            key = json.dumps(labels, sort_keys=True)
+            if key in found:
+                same = ", ".join(f"{name} {value}" for name, value in labels.items()) or "no text column"
+                self.fail(rule, f"two rows cannot be told from each other: {same}", now)
+                return []
+            found[key] = labels, row
         rule.last_evaluation = now
         rule.evaluations += 1
-        rule.missing = () if holds is not None else tuple(
-            symbol for symbol in rule.condition.symbols if lookup(symbol) is None
+        if len(found) > rule.settings.limit:
+            return self._too_many(rule, len(found), now)
+        rule.health, rule.error = "ok", ""
+        transitions = []
+        for key in {**rule.instances, **found}:
+            of_row, row = found.get(key, (NO_TAGS, {}))
+            instance = rule.instances.setdefault(key, Instance(of_row))
+            instance.carried = None
+            numbers = (value for value in row.values() if _is_number(value))
+            if row:
+                instance.value = next(numbers, None)
+            steps = advance(rule.settings, instance, bool(row), now)
+            transitions += self._told(rule, key, steps, _Seen(now, row=row))
+        return transitions
+
+    def fail(self, rule: Rule, error: str, now: Micros) -> None:
+        """Note that a rule could not be evaluated: its alerts stay as they are."""
+        rule.last_evaluation = now
+        rule.evaluations += 1
+        rule.health, rule.error = "error", error
+
+    def _evaluate(self, rule: Rule, view: View) -> list[Transition]:
+        now = view.now
+        rule.last_evaluation = now
+        rule.evaluations += 1
+        verdicts = {key: watched.bound.evaluate(view) for key, watched in rule.watched.items()}
+        unknown = [key for key, holds in verdicts.items() if holds is None]
+        rule.missing = tuple(
+            dict.fromkeys(
+                symbol for key in unknown for symbol in rule.watched[key].bound.symbols
+                if fresh(view, symbol) is None
+            )
         )  # fmt: skip
-        rule.health = "ok" if holds is not None else "no data"
-        instance = rule.instances.get("")
-        if instance is None:
-            if not holds:
-                return []
-            instance = rule.instances[""] = Instance()
-        symbol = rule.condition.symbols[0] if rule.condition.symbols else None
-        if symbol is not None and (value := lookup(symbol)) is not None:
-            instance.value = value
-        steps = advance(rule.settings, instance, holds, now)
-        return [self._transition(rule, instance, before, after, now, lookup) for before, after in steps]
+        rule.health, rule.error = "no data" if unknown or not verdicts else "ok", ""
+        if unknown and rule.settings.no_data != "keep":
+            for key in unknown:
+                verdicts[key] = self._judged(rule, key, view)
+        if sum(1 for holds in verdicts.values() if holds) > rule.settings.limit:
+            return self._too_many(rule, sum(map(bool, verdicts.values())), now)
+        transitions = []
+        for key, holds in verdicts.items():
+            instance = rule.instances.get(key)
+            if instance is None:
+                if not holds:
+                    continue
+                instance = rule.instances[key] = Instance()
+            if instance.carried is not None:
+                if holds is None and now <= instance.carried:
+                    continue
+                instance.carried = None
+            bound, until = rule.watched[key].bound, rule.watched[key].until
+            if instance.state == "inactive" and holds:
+                instance.labels = self._labels(bound)
+            if holds is not None and (instance.state != "inactive" or holds):
+                value = bound.value(view)
+                instance.value = instance.value if value is None else value
+            cleared = until is None or until.evaluate(view) is True
+            steps = advance(rule.settings, instance, holds, now, cleared)
+            transitions += self._told(rule, key, steps, _Seen(now, view, bound))
+        return transitions
 
-    def _lookup(self, now: Micros) -> expression.Lookup:
-        return lambda symbol: self._fresh(symbol, now)
+    def _judged(self, rule: Rule, key: str, view: View) -> bool | None:
+        """Return what `no_data` makes of a verdict that is unknown."""
+        if rule.settings.no_data == "ok":
+            return False
+        symbols = rule.watched[key].bound.symbols
+        patience = max((lookback(view.interval(symbol)) for symbol in symbols), default=0)
+        return True if view.now - self._started > patience else None
 
-    def _fresh(self, symbol: str, now: Micros) -> float | None:
-        found = self._source(symbol)
-        if found is None:
-            return None
-        ts, value, interval = found
-        limit = max(STALE_AFTER, STALE_INTERVALS * int(interval * SECOND))
-        # A value from the future is none either: the clock was set back since.
-        return value if abs(now - ts) <= limit else None
+    def _too_many(self, rule: Rule, count: int, now: Micros) -> list[Transition]:
+        """Drop all alerts of a rule that has more than it may: nobody reads a thousand."""
+        told = f"{count} alerts, of which limit allows {rule.settings.limit}"
+        ended = [step for key in list(rule.instances) for step in self._end(rule, key, now, told)]
+        rule.health, rule.error = "error", told
+        return ended
 
-    def _transition(
-        self,
-        rule: Rule,
-        instance: Instance,
-        before: AlertState,
-        after: AlertState,
-        now: Micros,
-        lookup: expression.Lookup,
-    ) -> Transition:
+    def _end(self, rule: Rule, key: str, now: Micros, told: str) -> list[Transition]:
+        """End an alert for a reason that is not its condition's."""
+        instance = rule.instances.pop(key)
+        if instance.state == "inactive":
+            return []
+        step: Step = ("firing", "resolved") if instance.state == "firing" else ("pending", "inactive")
+        instance.state = "inactive"
+        ended = self._transition(rule, key, instance, step, _Seen(now))
+        return [replace(ended, message=told, memory=(f"{STORED}{rule.settings.name}/{key}", None))]
+
+    # -- what is told -------------------------------------------------------------------------------------
+
+    def _told(self, rule: Rule, key: str, steps: list[Step], seen: _Seen) -> list[Transition]:
+        """Return the transitions of an evaluation's steps, or that a firing alert is told (again)."""
+        instance, now = rule.instances[key], seen.now
+        transitions = [self._transition(rule, key, instance, step, seen) for step in steps]
+        if not steps and instance.state == "firing":
+            instance.suppressed = self._suppression(rule, instance, now)
+            due = instance.told_at is None or 0 < rule.settings.repeat * SECOND <= now - instance.told_at
+            if due and not instance.suppressed:
+                transitions.append(self._transition(rule, key, instance, ("firing", "firing"), seen))
+        if instance.state == "inactive" and not worth_remembering(rule.settings, instance, now):
+            del rule.instances[key]
+        return transitions
+
+    def _suppression(self, rule: Rule, instance: Instance, now: Micros) -> str:
+        """Return why an alert is not to be told, or nothing."""
         settings = rule.settings
-        symbol = rule.condition.symbols[0] if rule.condition.symbols else None
-        explanation = rule.condition.explain(lookup)
+        silence = self._silenced(settings.name, settings.severity, instance.labels, now)
+        if silence:
+            return silence
+        for name in settings.depends_on:
+            other = self._rules.get(name)
+            if other is not None and any(
+                cause.state == "firing"
+                and all(cause.labels.get(label) == instance.labels.get(label) for label in settings.equal)
+                for cause in other.instances.values()
+            ):
+                return f"depends on {name}, which fires"
+        count = flaps(settings, instance, now)
+        return f"flapping: it fired more than {settings.flap} times within an hour" if count else ""
+
+    def _transition(self, rule: Rule, key: str, instance: Instance, step: Step, seen: _Seen) -> Transition:
+        settings, (before, after), now = rule.settings, step, seen.now
+        suppressed = ""
+        if after == "firing":
+            instance.suppressed = suppressed = self._suppression(rule, instance, now)
+            instance.told_at = None if suppressed else now
+        elif after == "resolved":
+            suppressed = self._silenced(settings.name, settings.severity, instance.labels, now)
+            if instance.told_at is None:  # nobody heard that it fired
+                suppressed = suppressed or instance.suppressed or "its firing was not told"
+            instance.told_at, instance.suppressed = None, ""
+        explanation = seen.explanation()
+        symbol = instance.labels.get("symbol")
         values = {
             "rule": settings.name,
             "state": after,
@@ -215,55 +407,138 @@ class RuleEngine:
             "started_at": iso(instance.active_at),
             "condition": settings.condition,
             "explanation": explanation,
+            "labels": instance.labels,
         }
-        text = message.render(settings.message, values) if settings.message else explanation
+        text = message.render(settings.message, {**values, **instance.labels, **seen.row})
+        held = (now - instance.active_at) / SECOND
+        timers = {"held": held, "for": settings.for_, "cooldown": settings.cooldown}
+        kept = worth_remembering(settings, instance, now)
         return Transition(
             ts=now,
             rule=settings.name,
             state=after,
             previous=before,
             severity=settings.severity,
-            message=text,
+            message=text or explanation or settings.name,
             started_at=instance.active_at,
             symbol=symbol,
             value=instance.value,
             labels=instance.labels,
             channels=settings.channels,
             explanation=explanation,
+            operands=seen.operands(),
+            suppressed=suppressed,
+            timers=timers,
+            memory=(
+                f"{STORED}{settings.name}/{key}", instance.to_json(rule.expression) if kept else None
+            ),
+        )  # fmt: skip
+
+    def _labels(self, bound: expression.Bound) -> Mapping[str, str]:
+        """Return the labels of a condition's alert: its first symbol, and that series' tags."""
+        if not bound.symbols:
+            return NO_TAGS
+        symbol = bound.symbols[0]
+        tags = {name: value for name, value in self._tags(symbol).items() if name not in _NO_LABELS}
+        return tags | {"symbol": symbol}
+
+    # -- how it stands ------------------------------------------------------------------------------------
+
+    def states(self, view: View) -> list[RuleState]:
+        """Return every rule as it stands at `view.now`."""
+        return [self._state(rule, view) for rule in self._rules.values()]
+
+    def _state(self, rule: Rule, view: View) -> RuleState:
+        settings = rule.settings
+        active = sorted(
+            (instance for instance in rule.instances.values() if instance.state != "inactive"),
+            key=lambda instance: instance.active_at,
+        )
+
+        def explain() -> str:
+            key = next((key for key, found in rule.instances.items() if found.state != "inactive"), None)
+            watched = rule.watched.get(key or "") or next(iter(rule.watched.values()), None)
+            return watched.bound.explain(view) if watched else rule.error
+
+        return RuleState(
+            name=settings.name,
+            condition=settings.condition,
+            sql=settings.sql,
+            severity=settings.severity,
+            message=settings.message,
+            for_seconds=settings.for_,
+            cooldown_seconds=settings.cooldown,
+            channels=settings.channels,
+            state=rule.state,
+            health=rule.health,
+            error=rule.error,
+            missing=rule.missing,
+            explain=explain,
+            value=active[0].value if active else None,
+            active_at=active[0].active_at if active else None,
+            instances=tuple(
+                AlertInstance(found.labels, found.state, found.value, found.active_at, found.suppressed)
+                for found in active
+            ),
+            last_evaluation=rule.last_evaluation,
+            evaluations=rule.evaluations,
+            missed=rule.missed,
         )
 
 
-def advance(
-    settings: RuleSettings, instance: Instance, holds: bool | None, now: Micros
-) -> list[tuple[AlertState, AlertState]]:
-    """Move an instance on by one evaluation; return its steps as (before, after)."""
-    steps: list[tuple[AlertState, AlertState]] = []
-    if holds:
-        if instance.state == "inactive":
-            instance.state, instance.active_at = "pending", now
-            steps.append(("inactive", "pending"))
-        held = now - instance.active_at
-        if (
-            instance.state == "pending"
-            and held >= settings.for_ * SECOND
-            and _cooled(settings, instance, now)
-        ):
-            instance.state, instance.fired_at, instance.fired_for = "firing", now, settings.for_
-            # With no `for` it was never seen pending.
-            steps = [("inactive", "firing")] if steps else [("pending", "firing")]
-        elif instance.state == "firing" and settings.for_ > instance.fired_for:  # by a reload
-            if held < settings.for_ * SECOND:
-                instance.state = "pending"
-                steps.append(("firing", "pending"))
-            instance.fired_for = settings.for_
-    elif instance.state == "pending":
-        instance.state = "inactive"
-        steps.append(("pending", "inactive"))
-    elif instance.state == "firing" and holds is False:
-        instance.state = "inactive"
-        steps.append(("firing", "resolved"))
-    return steps
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What an evaluation saw: a condition over a view, or a row."""
+
+    now: Micros
+    view: View | None = None
+    bound: expression.Bound | None = None
+    row: Mapping[str, Any] = field(default_factory=dict)
+
+    def explanation(self) -> str:
+        """Return it in words."""
+        if self.bound is not None and self.view is not None:
+            return self.bound.explain(self.view)
+        return ", ".join(f"{name} = {_text(value)}" for name, value in self.row.items())
+
+    def operands(self) -> tuple[Operand, ...]:
+        """Return each value with its age."""
+        if self.bound is not None and self.view is not None:
+            return tuple(self.bound.operands(self.view))
+        return tuple(Operand(name, value) for name, value in self.row.items() if _is_number(value))
 
 
-def _cooled(settings: RuleSettings, instance: Instance, now: Micros) -> bool:
-    return instance.fired_at is None or now - instance.fired_at >= settings.cooldown * SECOND
+def check(settings: RuleSettings) -> None:
+    """Raise ExpressionError unless the expressions of a rule fit together."""
+    _parsed(settings)
+
+
+def _parsed(settings: RuleSettings) -> Rule:
+    if not settings.condition:
+        return Rule(settings, None, None)
+    zone = zone_or_local(settings.timezone)
+    condition = expression.parse(settings.condition, zone=zone)
+    until = expression.parse(settings.until, zone=zone) if settings.until else None
+    if until is not None and until.wildcards not in (0, condition.wildcards):
+        told = f"has {until.wildcards} wildcards, and the condition {condition.wildcards}"
+        raise ExpressionError(f"until {told} (as many, which then stand for the same texts)", 0)
+    return Rule(settings, condition, until)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _text(value: object) -> str:
+    return (
+        str(value).lower()
+        if isinstance(value, bool)
+        else format(value, ".12g")
+        if isinstance(value, float)
+        else str(value)
+    )
+
+
+def windows_of(rules: Collection[Rule]) -> set[Window]:
+    """Return all figures over time that some rules read."""
+    return {window for rule in rules for window in rule.windows}

@@ -1,37 +1,66 @@
-"""Runs the rule engine: after commits, and as time passes for what waits for it."""
+"""Runs the rule engine: after commits, and as time passes for what waits for it.
+
+Conditions on last values, conditions over time, and queries each have a greenlet: one that waits for the
+store holds up none of the first.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import Any
 
+import gevent
 from gevent.event import Event as Signal
 
-from oculus.clock import now
+from oculus.clock import SECOND, now
 from oculus.cooperate import slices
+from oculus.errors import OculusError
 from oculus.model import Micros, Transition
-from oculus.rules.engine import Rule, RuleEngine
+from oculus.rules.engine import Rule, RuleEngine, windows_of
+from oculus.rules.schedule import Turn, window_period
+from oculus.rules.view import View
+from oculus.windowed import Window
 
 TICK = 1.0  # seconds between evaluations of rules with a pending or firing instance
 SWEEP = 10.0  # seconds between evaluations of all rules: values go stale without a commit
+
+Figures = Mapping[Window, float | None]
+# Returns what the store makes of a query with its parameters, as rows by column; raises OculusError.
+Query = Callable[[str, Mapping[str, Any]], Sequence[Mapping[str, Any]]]
 
 
 class RuleLoop:
     """Evaluates what concerns changed symbols, and hands each transition to `emit`.
 
-    `time_now` gives the time of a pass; it is asked right before each, so that it may look at the clock.
+    `view` gives what is known at a time, with the figures that were fetched; `fetch` fetches figures over
+    time from the store, `query` runs a rule's SQL; both may take long, and raise OculusError. `time_now`
+    gives the time of a pass; it is asked right before each, so that it may look at the clock.
     """
 
     def __init__(
-        self, engine: RuleEngine, emit: Callable[[Transition], None], time_now: Callable[[], Micros] = now
+        self,
+        engine: RuleEngine,
+        emit: Callable[[Transition], None],
+        view: Callable[[Micros, Figures], View],
+        fetch: Callable[[Collection[Window], Micros], Figures],
+        query: Query,
+        time_now: Callable[[], Micros] = now,
     ) -> None:
         self._engine = engine
         self._emit = emit
+        self._view = view
+        self._fetch = fetch
+        self._query = query
         self._now = time_now
         self._changed: set[str] = set()
         self._wake = Signal()
+        self._looked: dict[str, float] = {}  # when figures of a rule were last fetched, monotonic
+        self._touched: set[str] = set()  # rules over time that a commit concerns
+        self.figures: Figures = {}  # those that were last fetched
         self.evaluations = 0
         self.seconds = 0.0  # that the last evaluation took
+        self.window_seconds = 0.0  # that the last one over time took, with its fetch
 
     def changed(self, symbols: Iterable[str]) -> None:
         """Note committed symbols; their rules are evaluated soon."""
@@ -39,29 +68,96 @@ class RuleLoop:
         self._wake.set()
 
     def run(self) -> None:
-        """Evaluate for ever."""
+        """Evaluate conditions on last values for ever."""
         swept = time.monotonic()
         while True:
             self._wake.wait(TICK)
             self._wake.clear()
             changed, self._changed = self._changed, set()
+            self._engine.know(slices(changed))
+            concerned = self._engine.concerning(changed)
+            self._touched.update(rule.settings.name for rule in concerned if rule.windowed)
             if time.monotonic() - swept >= SWEEP:
                 swept = time.monotonic()
                 rules = self._engine.rules
+                self._touched.update(rule.settings.name for rule in rules if rule.windowed)
             else:
-                rules = self._due(changed)
-            self._evaluate(rules)
+                active = (rule for rule in self._engine.rules if rule.state != "inactive")
+                rules = list({id(rule): rule for rule in (*concerned, *active)}.values())
+            started = time.perf_counter()
+            self._evaluate([rule for rule in rules if not rule.windowed], {})
+            self.seconds = time.perf_counter() - started
 
-    def _due(self, changed: set[str]) -> list[Rule]:
-        due = {id(rule): rule for rule in self._engine.concerning(changed)}
-        due.update({id(rule): rule for rule in self._engine.rules if rule.state != "inactive"})
-        return list(due.values())
+    def run_windows(self) -> None:
+        """Evaluate conditions over time for ever."""
+        while True:
+            gevent.sleep(TICK)
+            due = self._due(time.monotonic())
+            if not due:
+                continue
+            started = time.perf_counter()
+            moment = self._now()
+            try:
+                self.figures = {**self.figures, **self._fetch(windows_of(due), moment)}
+            except OculusError as error:
+                for rule in due:
+                    self._engine.fail(rule, f"figures over time cannot be had: {error}", moment)
+                continue
+            self._evaluate(due, self.figures, moment)
+            self.window_seconds = time.perf_counter() - started
 
-    def _evaluate(self, rules: list[Rule]) -> None:
-        started = time.perf_counter()
-        moment = self._now()  # one time for the whole pass
-        for rule in slices(rules):
-            for transition in self._engine.evaluate(moment, (rule,)):
+    def run_queries(self) -> None:
+        """Run the rules' queries when they are due, one after the other, for ever."""
+        turns: dict[tuple[str, str], Turn] = {}
+        while True:
+            moment = self._now()
+            rules = {
+                (rule.settings.name, rule.expression): rule
+                for rule in self._engine.rules
+                if rule.settings.sql
+            }
+            turns = {key: turns.get(key) or Turn.of(rule.settings, moment) for key, rule in rules.items()}
+            for key, turn in turns.items():
+                if turn.at <= self._now():
+                    self._run_query(rules[key])
+                    rules[key].missed += turn.passed(rules[key].settings, self._now())
+            soonest = min((turn.at for turn in turns.values()), default=None)
+            wait = SWEEP if soonest is None else (soonest - self._now()) / SECOND
+            gevent.sleep(min(max(wait, 0.01), TICK))
+
+    def _run_query(self, rule: Rule) -> None:
+        moment = self._now()
+        try:
+            rows = self._query(rule.settings.sql, rule.settings.params)
+        except OculusError as error:
+            self._engine.fail(rule, str(error), moment)
+            return
+        if self._engine.get(rule.settings.name) is rule:  # not replaced meanwhile
+            for transition in self._engine.evaluate_rows(rule, rows, moment):
                 self._emit(transition)
+            self.evaluations += 1
+
+    def _due(self, monotonic: float) -> list[Rule]:
+        """Return the rules over time that a commit concerns, or that are active, and whose turn has come."""
+        found = []
+        for rule in self._engine.rules:
+            name = rule.settings.name
+            concerned = name in self._touched or name not in self._looked or rule.state != "inactive"
+            if not rule.windowed or not concerned:
+                continue
+            shortest = min(window.seconds for window in rule.windows)
+            period = rule.settings.every or window_period(shortest)
+            if monotonic - self._looked.get(name, -period) >= period - TICK / 2:
+                self._looked[name] = monotonic
+                self._touched.discard(name)
+                found.append(rule)
+        return found
+
+    def _evaluate(self, rules: list[Rule], figures: Figures, at: Micros | None = None) -> None:
+        moment = self._now() if at is None else at  # one time for the whole pass
+        view = self._view(moment, figures)
+        for rule in slices(rules):
+            if self._engine.get(rule.settings.name) is rule:
+                for transition in self._engine.evaluate(view, (rule,)):
+                    self._emit(transition)
         self.evaluations += len(rules)
-        self.seconds = time.perf_counter() - started

@@ -56,6 +56,8 @@ def write(connection: duckdb.DuckDBPyConnection, batch: Batch, first_event_id: i
                 _note_late(connection, batch.samples)
             for offset, event in enumerate(batch.events):
                 connection.execute(_INSERT_EVENT, _event_row(first_event_id + offset, event))
+                if event.memory is not None:
+                    set_state(connection, *event.memory)
     except (TypeError, ValueError, OverflowError, AttributeError) as error:
         # A value that the tables have no place for.
         raise StorageError(f"a sample or event cannot be stored: {error}") from error
@@ -151,17 +153,18 @@ def read_states(connection: duckdb.DuckDBPyConnection, prefix: str) -> dict[str,
     return {str(key): str(value) for key, value in rows.fetchall()}
 
 
-def write_states(connection: duckdb.DuckDBPyConnection, states: Mapping[str, str]) -> None:
-    """Remember each value under its key, all or none of them."""
+def write_states(connection: duckdb.DuckDBPyConnection, states: Mapping[str, str | None]) -> None:
+    """Remember each value under its key, and forget the keys whose value is None: all or none of it."""
     with transaction(connection):
         for key, value in states.items():
             set_state(connection, key, value)
 
 
-def set_state(connection: duckdb.DuckDBPyConnection, key: str, value: str) -> None:
-    """Remember `value` under `key`, in the transaction that the caller has begun."""
+def set_state(connection: duckdb.DuckDBPyConnection, key: str, value: str | None) -> None:
+    """Remember `value` under `key`, or nothing for None, in the transaction that the caller has begun."""
     connection.execute("delete from oculus_state where key = $1", [key])
-    connection.execute("insert into oculus_state values ($1, $2)", [key, value])
+    if value is not None:
+        connection.execute("insert into oculus_state values ($1, $2)", [key, value])
 
 
 def read_marks(connection: duckdb.DuckDBPyConnection) -> Marks:

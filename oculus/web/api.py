@@ -185,6 +185,7 @@ def _rule(rule: RuleState) -> dict[str, Any]:
     return {
         "name": rule.name,
         "condition": rule.condition,
+        "sql": rule.sql,
         "for": rule.for_seconds,
         "cooldown": rule.cooldown_seconds,
         "severity": rule.severity,
@@ -192,12 +193,24 @@ def _rule(rule: RuleState) -> dict[str, Any]:
         "channels": rule.channels,
         "state": rule.state,
         "health": rule.health,
+        "error": rule.error,
         "missing": rule.missing,
         "value": rule.value,
         "explanation": rule.explain(),
         "active_at": iso(rule.active_at) if rule.active_at is not None else None,
         "last_evaluation": iso(rule.last_evaluation) if rule.last_evaluation is not None else None,
         "evaluations": rule.evaluations,
+        "missed": rule.missed,
+        "instances": [
+            {
+                "labels": dict(found.labels),
+                "state": found.state,
+                "value": found.value,
+                "active_at": iso(found.active_at),
+                "suppressed": found.suppressed,
+            }
+            for found in rule.instances
+        ],
     }
 
 
@@ -233,6 +246,11 @@ def alert(event: queries.StoredEvent) -> dict[str, Any]:
         "labels": payload.get("labels", {}),
         "started_at": iso(payload["started_at"]) if "started_at" in payload else None,
         "explanation": payload.get("explanation", ""),
+        "operands": [
+            {"text": text, "value": value, "age": age} for text, value, age in payload.get("operands", ())
+        ],
+        "timers": payload.get("timers", {}),
+        "suppressed": payload.get("suppressed", ""),
         "channels": payload.get("channels", []),
     }
 

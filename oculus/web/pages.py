@@ -5,8 +5,8 @@ A page shows its fragment at once and HTMX asks for the same fragment again, so 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from itertools import accumulate, groupby
 
 from bottle import response
@@ -14,11 +14,11 @@ from bottle import response
 from oculus.clock import SECOND, iso, now
 from oculus.cooperate import slices
 from oculus.errors import StorageError
-from oculus.model import ALERT_STATES, SEVERITIES, Micros, RuleState
+from oculus.model import ALERT_STATES, NO_TAGS, SEVERITIES, Micros, RuleState
 from oculus.storage import queries
 from oculus.storage.latest import Series
 from oculus.storage.upkeep import StorageReport
-from oculus.web import figures, inputs
+from oculus.web import figures, inputs, silences
 from oculus.web.services import Services
 from oculus.web.templates import Templates
 
@@ -128,6 +128,9 @@ class Alert:
     started_at: str
     lasted: str
     explanation: str
+    labels: Mapping[str, str]
+    silence: silences.Quiet | None = None  # which one holds it back now
+    silenceable: bool = False  # whether its rule can be silenced here
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,8 +149,9 @@ class MetricsContext:
 
 @dataclass(frozen=True, slots=True)
 class AlertsContext:
-    """`fragments/alerts.html`: recent steps of alerts, newest first."""
+    """`fragments/alerts.html`: silences, and recent steps of alerts, newest first."""
 
+    silences: list[silences.Quiet]
     alerts: list[Alert]
     rule: str
     state: str
@@ -156,9 +160,10 @@ class AlertsContext:
 
 @dataclass(frozen=True, slots=True)
 class RulesContext:
-    """`fragments/rules.html`: the rules with their state."""
+    """`fragments/rules.html`: the rules with their state, and by name the silences of whole rules."""
 
     rules: list[RuleState]
+    silenced: Mapping[str, silences.Quiet]
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,6 +216,7 @@ class Pages:
         self._services = services
         self._templates = templates
         self._sparks: dict[str, tuple[Micros, figures.Shape]] = {}
+        self.forms = silences.Forms(services, templates)
 
     def dashboard(self) -> str:
         """GET /"""
@@ -230,11 +236,11 @@ class Pages:
 
     def rules(self) -> str:
         """GET /rules"""
-        return self._templates.page("rules", RulesContext(self._services.rules()))
+        return self._templates.page("rules", self._rules_context())
 
     def rules_fragment(self) -> str:
         """GET /partials/rules"""
-        return self._templates.fragment("rules", RulesContext(self._services.rules()))
+        return self._templates.fragment("rules", self._rules_context())
 
     def storage(self) -> str:
         """GET /storage"""
@@ -272,7 +278,40 @@ class Pages:
         rule, state = inputs.query("rule"), inputs.choice_parameter("state", ALERT_STATES)
         severity = inputs.choice_parameter("severity", SEVERITIES)
         found = self._recent(ALERTS_SHOWN, rule=rule or None, state=state, severity=severity)
-        return AlertsContext(found, rule, state or "", severity or "")
+        at = now()
+        kept = [one for one in self._services.silences.silences.all(at) if one.state(at) != "expired"]
+        shown = [silences.Quiet.of(one, at) for one in kept]
+        return AlertsContext(shown, list(self._with_silences(found, at)), rule, state or "", severity or "")
+
+    def _with_silences(self, alerts: list[Alert], at: Micros) -> Iterator[Alert]:
+        """Yield the alerts; the newest firing of each rule that still fires can be silenced, or is."""
+        firing = {rule.name for rule in self._services.rules() if rule.state == "firing"}
+        for alert in alerts:
+            if alert.state == "firing" and alert.rule in firing:
+                silence = self._silence(alert.rule, alert.severity, alert.labels, at)
+                yield replace(alert, silence=silence, silenceable=silence is None)
+                if silence is None:
+                    firing.remove(alert.rule)
+            else:
+                yield alert
+
+    def _rules_context(self) -> RulesContext:
+        rules, at = self._services.rules(), now()
+        found = {rule.name: self._silence_of(rule, at) for rule in rules}
+        return RulesContext(rules, {name: silence for name, silence in found.items() if silence is not None})
+
+    def _silence_of(self, rule: RuleState, at: Micros) -> silences.Quiet | None:
+        """Return the silence that ends first of those of a rule's alerts; None when one of them is told."""
+        firing = [instance.labels for instance in rule.instances if instance.state == "firing"]
+        found = [self._silence(rule.name, rule.severity, labels, at) for labels in firing or [NO_TAGS]]
+        kept = [silence for silence in found if silence is not None]
+        return min(kept, key=lambda silence: silence.ends_at) if len(kept) == len(found) else None
+
+    def _silence(
+        self, rule: str, severity: str, labels: Mapping[str, str], at: Micros
+    ) -> silences.Quiet | None:
+        found = self._services.silences.silences.matching(rule, severity, labels, at)
+        return None if found is None else silences.Quiet.of(found, at)
 
     def _recent_if_any(self) -> list[Alert]:
         """Return the alerts of the dashboard; none while the store cannot be read: all else is in memory."""
@@ -361,6 +400,7 @@ def _alert(event: queries.StoredEvent) -> Alert:
         started_at=iso(started_at),
         lasted=figures.span_text(max(1, (event.ts - started_at) // SECOND)) if state == "resolved" else "",
         explanation=str(payload.get("explanation", "")),
+        labels={"symbol": str(payload.get("symbol") or ""), **payload.get("labels", {})},
     )
 
 

@@ -17,7 +17,7 @@ from loguru import logger
 from oculus import assets
 from oculus.cooperate import pause
 from oculus.errors import OculusError
-from oculus.web import api, auth, heartbeats, inputs, pushes
+from oculus.web import api, auth, heartbeats, inputs, pushes, silences
 from oculus.web.pages import ErrorContext, Pages
 from oculus.web.problems import Problem, problem_of
 from oculus.web.services import Services
@@ -55,6 +55,8 @@ def routes(services: Services, pages: Pages, static: StaticFiles, login: Login) 
         ("GET", "/login", pages.login),
         ("POST", "/login", login.enter),
         ("POST", "/logout", login.leave),
+        ("POST", "/silences", pages.forms.add),
+        ("POST", "/silences/<id>/end", pages.forms.end),
         ("GET", "/static/<name:path>", static.serve),
     ]
     answered: list[Route] = [
@@ -64,6 +66,9 @@ def routes(services: Services, pages: Pages, static: StaticFiles, login: Login) 
         ("GET", "/api/rules", api.rules),
         ("GET", "/api/rules/<name>", api.rule),
         ("GET", "/api/alerts", api.alerts),
+        ("GET", "/api/silences", silences.listing),
+        ("POST", "/api/silences", silences.add),
+        ("DELETE", "/api/silences/<id>", silences.end),
         ("POST", "/api/push", api.push),
         ("POST", "/api/push/<symbol>", api.push),
         ("POST", "/api/push/metrics/<group:path>", pushes.push),
@@ -139,7 +144,7 @@ class Gate:
             name = auth.host_of(host)
             told = f"this server does not answer to the name {name!r}; add it to server.hosts to allow it"
             raise Problem(403, "wrong_host", told)
-        if request.method == "POST" and not auth.same_origin(inputs.header("Origin"), host):
+        if request.method not in ("GET", "HEAD") and not auth.same_origin(inputs.header("Origin"), host):
             raise Problem(403, "wrong_origin", "this request comes from another site's page")
         if path in _OPEN or known:
             return

@@ -15,6 +15,7 @@ from oculus.web.exposition import Metric
 
 if TYPE_CHECKING:
     from oculus.collectors.heartbeats import Heartbeats
+    from oculus.rules.silence_keeper import SilenceKeeper
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +26,7 @@ class Services:
     `offer` queues samples from outside and tells whether they fitted. `not_ready` gives the reason why the
     daemon cannot do its work, or an empty text. `stale` tells whether a series' last value is
     too old to be believed, `state` gives a word about a symbol whose value does not move (`closed`).
-    `storage` tells where the space goes. `heartbeats` takes pings.
+    `storage` tells where the space goes. `heartbeats` takes pings. `silences` holds alerts back.
     """
 
     server: ServerSettings
@@ -40,3 +41,4 @@ class Services:
     state: Callable[[str], str]
     storage: Callable[[], StorageReport]
     heartbeats: Heartbeats
+    silences: SilenceKeeper

@@ -22,11 +22,19 @@ function age(seconds) {
   return Math.floor(seconds / 86400) + "d";
 }
 
+function left(seconds) {
+  const parts = [[86400, 3600, "d", "h"], [3600, 60, "h", "m"]].find(([size]) => seconds >= size);
+  if (!parts) return age(seconds);
+  const [size, rest, unit, smaller] = parts;
+  return Math.floor(seconds / size) + unit + " " + Math.floor((seconds % size) / rest) + smaller;
+}
+
 function showAges() {
   const now = Date.now() + skew;
   for (const element of document.querySelectorAll("time[datetime]")) {
     const then = (element.then ??= Date.parse(element.dateTime));
-    const text = Number.isNaN(then) ? "" : age(Math.max(0, (now - then) / 1000));
+    const [show, ms] = element.className === "ahead" ? [left, then - now] : [age, now - then];
+    const text = Number.isNaN(then) ? "" : show(Math.max(0, ms / 1000));
     if (element.textContent !== text) element.textContent = text;
   }
 }
@@ -115,7 +123,11 @@ document.body.addEventListener("htmx:beforeRequest", (event) => {
   else asked = Date.now();
 });
 document.body.addEventListener("htmx:beforeSwap", (event) => {
-  const { serverResponse, xhr } = event.detail;
+  const { serverResponse, target, xhr } = event.detail;
+  if (target !== live) {
+    event.detail.shouldSwap = xhr.getResponseHeader("Content-Type")?.startsWith("text/html"); // errors too
+    return;
+  }
   if (xhr.status !== 200) return;
   if (serverResponse === shown) {
     event.detail.shouldSwap = false;
@@ -127,7 +139,8 @@ document.body.addEventListener("htmx:beforeSwap", (event) => {
   // HTMX would visit each old element: two thirds of the time that a swap of 1,000 rows takes.
   live.replaceChildren();
 });
-document.body.addEventListener("htmx:afterSwap", () => {
+document.body.addEventListener("htmx:afterSwap", (event) => {
+  if (event.detail.target !== live) return;
   if (focused) document.getElementById(focused)?.focus({ preventScroll: true });
   flash();
   filter();
@@ -140,6 +153,7 @@ document.body.addEventListener("htmx:afterRequest", (event) => {
   const { xhr } = event.detail;
   if (xhr.status === 401) location.assign("/login");
   if (!xhr.status) return;
+  if (xhr.status === 200) event.detail.elt.closest("form")?.reset();
   const behind = Date.parse(xhr.getResponseHeader("Date")) - Date.now();
   skew = Math.abs(behind) > 3000 ? behind : 0; // the header has whole seconds
   connected(xhr.status < 500);

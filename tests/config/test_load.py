@@ -221,7 +221,9 @@ def test_the_configuration_that_init_writes_is_right() -> None:
 
 _PING = "  - {type: network, probe: ping, target: a"
 _HTTP = "  - {type: network, probe: http, target: 'http://a/'"
-_SECTIONS = "canaries, collectors, database, include, log, maintenance, notifications, plugins, rules, server"
+_SECTIONS = ", ".join(
+    "canaries collectors database derived include log maintenance notifications plugins rules server".split()
+)
 _CHANNELS = "discord, email, log, slack, telegram, webhook"
 _TYPES = ", ".join(sorted({kind.partition("/")[0] for kind in KINDS}))
 _PROBES = ", ".join(sorted(kind.partition("/")[2] for kind in KINDS if "/" in kind))
@@ -230,7 +232,15 @@ MISTAKES = [
     # sections
     ("server: {}\ncolectors: []", '2: colectors: unknown key (did you mean "collectors"?)'),
     ("xyz: 1", f"1: xyz: unknown key (known: {_SECTIONS})"),
-    ("log: {}\nderived: []", "2: derived: is not available in this version"),
+    ("log: {}\nexport: []", "2: export: is not available in this version"),
+    ("derived:\n  - {name: a, formula: b +}",
+     "2: derived[0].formula: the formula ends too early\n    b +\n       ^"),
+    ("derived:\n  - {name: a, formula: x.* + 1}",
+     "2: derived[0].formula: a formula is about named series, without wildcards"),
+    ("derived:\n  - {name: a, formula: b}\n  - {name: b, formula: 2 * a}",
+     "2: derived: is made of itself: a → b → a"),
+    ("derived:\n  - {name: a, formula: b}\n  - {name: a, formula: c}",
+     '3: derived[1].name: "a" is there twice'),
     ("export: {}", "1: export: is not available in this version"),
     ("plugins: [a.py]", "1: plugins[0]: there is no file a.py"),
     ("server: [1]", "1: server: is a list (a mapping of settings)"),
@@ -314,13 +324,13 @@ MISTAKES = [
     ("rules: [a > 1]", "1: rules[0]: is 'a > 1' (a mapping of settings)"),
     ("rules:\n  - condition: a > 1", "2: rules[0].name: is missing (name of the rule)"),
     ("rules:\n  - name: a",
-     "2: rules[0].condition: is missing (expression that is true while something is wrong)"),
+     "2: rules[0]: needs one of condition and sql"),
     ("rules:\n  - {name: a/b, condition: a > 1}",
      "2: rules[0].name: 'a/b' cannot name a rule (a name such as slow_site)"),
     ("rules:\n  - {name: ' ', condition: a > 1}",
      "2: rules[0].name: ' ' cannot name a rule (a name such as slow_site)"),
     ("rules:\n  - name: a\n    condition: net.x.rtt >",
-     "3: rules[0].condition: the condition ends too early at column 12 of 'net.x.rtt >'"),
+     "3: rules[0].condition: the condition ends too early\n    net.x.rtt >\n               ^"),
     ("rules:\n  - {name: a, condition: net.x.rtt}",
      "2: rules[0].condition: 'net.x.rtt' is a number, not a condition (compare it: net.x.rtt > 0)"),
     ("rules:\n  - name: a\n    condition: x > 1\n    message: '{{ value'",
@@ -337,7 +347,18 @@ MISTAKES = [
      "2: rules[0].cooldown: 400d is out of range (0s to 366d)"),
     ("rules:\n  - {name: a, condition: x > 1}\n  - {name: a, condition: x > 2}",
      '3: rules[1].name: the name "a" is taken by rules[0]'),
-    ("rules:\n  - {name: a, sql: select 1}", "2: rules[0].sql: SQL rules are not available in this version"),
+    (
+        "rules:\n  - {name: a, sql: select 1, condition: x > 1}",
+        "2: rules[0]: needs one of condition and sql",
+    ),
+    ("rules:\n  - {name: a, condition: x > 1, until: y.* < 1}",
+     "2: rules[0].until: until has 1 wildcards, and the condition 0"
+     " (as many, which then stand for the same texts)"),
+    ("rules:\n  - {name: a, condition: x > 1, depends_on: [b]}",
+     '2: rules[0].depends_on: names no rule: "b" (known: a)'),
+    ("rules:\n  - {name: a, condition: x > 1, depends_on: a}", "2: rules[0].depends_on: is the rule itself"),
+    ("rules:\n  - {name: a, sql: select 1, schedule: 61 * * * *}",
+     "2: rules[0]: '61 * * * *' is not a cron expression (such as 30 3 * * *)"),
     ("rules:\n  - name: a\n    condition: x > 1\n    channels:\n      - log\n      - telegramm",
      '6: rules[0].channels[1]: unknown channel "telegramm" (did you mean "telegram"?)'),
     ("rules:\n  - name: a\n    condition: x > 1\n    channels: xyz",
@@ -408,12 +429,11 @@ def test_all_mistakes_of_all_sections_are_told_at_once() -> None:
         ),
         'more.yaml:2: collectors[4].type: unknown type "slef" (did you mean "self"?)',
         f'c.yaml:15: notifications.pager: unknown channel "pager" (known: {_CHANNELS})',
-        "c.yaml:12: rules[0].condition: the condition ends too early at column 4 of 'x >'",
+        "c.yaml:12: rules[0].condition: the condition ends too early\n    x >\n       ^",
         "c.yaml:12: rules[0].message: tag name expected (in line 1 of the template)",
         f'c.yaml:12: rules[0].channels[0]: unknown channel "b" (known: {_CHANNELS})',
         'c.yaml:13: rules[1].name: the name "a" is taken by rules[0]',
         "c.yaml:14: rules[2].severity: is 'bad' (one of: info, warn, error, critical)",
-        "c.yaml:14: rules[2].condition: is missing (expression that is true while something is wrong)",
     ]
 
 
@@ -430,7 +450,7 @@ def test_the_lines_of_toml_mistakes_are_right() -> None:
             'c.toml:6: collectors[1].name: the name "oculus" is taken by collectors[0]'
             " (give one of them another name)"
         ),
-        "c.toml:10: rules[0].condition: the condition ends too early at column 4 of 'x >'",
+        "c.toml:10: rules[0].condition: the condition ends too early\n    x >\n       ^",
     ]
 
 

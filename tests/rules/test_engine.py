@@ -11,50 +11,10 @@ from hypothesis import strategies as st
 from oculus.clock import SECOND, iso
 from oculus.config.decode import Seconds
 from oculus.config.settings import RuleSettings
-from oculus.model import AlertState, Micros, Transition
-from oculus.rules.engine import STALE_AFTER, Instance, RuleEngine, advance
-
-START = 1_767_323_045_000_000  # microseconds: second 0 of each story
-
-
-def at(second: float) -> Micros:
-    """Return a second of the story as a time."""
-    return Micros(START + int(second * SECOND))
-
-
-def rule(condition: str = "load > 10", **settings: Any) -> RuleSettings:
-    """Return a rule's settings; `for_` and `cooldown` in seconds."""
-    return RuleSettings(**{"name": "r", "condition": condition} | settings)
-
-
-class World:
-    """A rule engine, the last values that it sees, and a clock that the test moves."""
-
-    def __init__(self, *rules: RuleSettings) -> None:
-        self.values: dict[str, tuple[Micros, float, float]] = {}
-        self.engine = RuleEngine(rules, self.values.get)
-
-    def set(self, second: float, symbol: str, value: float, interval: float = 0.0) -> None:
-        """Store a sample that was taken at that second."""
-        self.values[symbol] = (at(second), value, interval)
-
-    def evaluate(self, second: float) -> list[Transition]:
-        """Evaluate all rules at that second."""
-        return self.engine.evaluate(at(second))
-
-    def steps(self, second: float, **values: float) -> list[str]:
-        """Take samples, evaluate, and return the steps as `before→after`."""
-        for symbol, value in values.items():
-            self.set(second, symbol, value)
-        return [f"{step.previous}→{step.state}" for step in self.evaluate(second)]
-
-    @property
-    def state(self) -> AlertState:
-        """The state of the rule named r."""
-        found = self.engine.get("r")
-        assert found is not None
-        return found.state
-
+from oculus.model import Micros, Operand
+from oculus.rules.alert import Instance, advance
+from oculus.rules.view import STALE_AFTER
+from tests.rules.world import World, at, rule
 
 # Values of a story: a number is a sample of that second; GONE takes the series away; OLD leaves the last
 # sample as it is, so that it grows old.
@@ -211,11 +171,14 @@ def test_a_transition_carries_the_evidence() -> None:
     world.steps(0, load=11)
     world.set(30, "load", 12.5)
     (firing,) = world.evaluate(30)
-    assert firing == Transition(
-        ts=at(30), rule="r", state="firing", previous="pending", severity="critical",
-        message="load (12.5) > 10 and up (1) == 1", started_at=at(0), symbol="load", value=12.5,
-        channels=("log", "ops"), explanation="load (12.5) > 10 and up (1) == 1",
-    )  # fmt: skip
+    assert (firing.ts, firing.rule, firing.state, firing.previous) == (at(30), "r", "firing", "pending")
+    assert (firing.severity, firing.channels) == ("critical", ("log", "ops"))
+    assert firing.message == firing.explanation == "load (12.5) > 10 and up (1) == 1"
+    assert (firing.started_at, firing.symbol, firing.value) == (at(0), "load", 12.5)
+    assert firing.labels == {"symbol": "load"}
+    assert firing.operands == (Operand("load", 12.5, 0.0), Operand("up", 1.0, 30.0))
+    assert firing.timers == {"held": 30.0, "for": 30.0, "cooldown": 0.0}
+    assert firing.suppressed == ""
     world.set(40, "load", 3.0)
     (resolved,) = world.evaluate(40)
     assert (resolved.state, resolved.value, resolved.started_at) == ("resolved", 3.0, at(0))
@@ -260,24 +223,24 @@ def test_only_the_rules_that_are_asked_for_are_evaluated() -> None:
     assert engine.concerning([]) == []
     for symbol in "xyz":
         world.set(0, symbol, 5)
-    assert [step.rule for step in engine.evaluate(at(0), engine.concerning(["z"]))] == ["z"]
+    assert [step.rule for step in engine.evaluate(world.view(0), engine.concerning(["z"]))] == ["z"]
     assert [found.evaluations for found in engine.rules] == [0, 0, 1]
 
 
 def test_states_tell_a_rule_as_it_stands() -> None:
     """Pages and the API get settings, state, times, value and an explanation of the present moment."""
     world = World(rule(for_=Seconds(30.0), cooldown=Seconds(60.0), message="m", severity="error"))
-    (quiet,) = world.engine.states(at(0))
+    (quiet,) = world.engine.states(world.view(0))
     assert (quiet.name, quiet.condition, quiet.severity, quiet.message) == ("r", "load > 10", "error", "m")
     assert (quiet.for_seconds, quiet.cooldown_seconds, quiet.channels) == (30.0, 60.0, ("log",))
     assert (quiet.state, quiet.health, quiet.value, quiet.active_at) == ("inactive", "unknown", None, None)
     assert (quiet.last_evaluation, quiet.evaluations) == (None, 0)
     world.steps(5, load=11)
-    (pending,) = world.engine.states(at(6))
+    (pending,) = world.engine.states(world.view(6))
     assert (pending.state, pending.health, pending.value, pending.active_at) == ("pending", "ok", 11.0, at(5))
     assert (pending.last_evaluation, pending.evaluations) == (at(5), 1)
     assert pending.explain() == "load (11) > 10"
-    assert world.engine.states(at(400))[0].explain() == "load (no fresh value) > 10"
+    assert world.engine.states(world.view(400))[0].explain() == "load (no fresh value) > 10"
 
 
 # -- reload -------------------------------------------------------------------------------------------
@@ -291,7 +254,7 @@ def test_a_reload_keeps_the_instances_of_rules_whose_condition_stayed() -> None:
     assert [found.settings.name for found in world.engine.rules] == ["new", "r"]
     assert world.state == "pending"
     assert world.engine.get("gone") is None
-    (state,) = [found for found in world.engine.states(at(1)) if found.name == "r"]
+    (state,) = [found for found in world.engine.states(world.view(1)) if found.name == "r"]
     assert (state.health, state.evaluations, state.active_at) == ("ok", 1, at(0))
     world.set(30, "load", 11)
     (firing,) = world.evaluate(30)

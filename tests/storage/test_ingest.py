@@ -189,6 +189,14 @@ def test_state_is_remembered(database: Database) -> None:
     assert rows(database, "select count(*) from oculus_state") == [(2,)]
 
 
+def test_several_states_are_remembered_and_forgotten_in_one_step(database: Database) -> None:
+    """A value of None forgets its key, known or not; other keys stay."""
+    ingest.write_states(database.connection, {"a/1": "x", "a/2": "y", "b": "z"})
+    ingest.write_states(database.connection, {"a/1": None, "a/2": "w", "a/3": None})
+    assert ingest.read_states(database.connection, "a/") == {"a/2": "w"}
+    assert ingest.read_state(database.connection, "b") == "z"
+
+
 def test_deleting_goes_by_time(database: Database) -> None:
     """What is older than the moment goes, what is at it stays; only in the table that it is due in."""
     keep = {"metrics": 3_600.0, "rollup_1m": 1e9, "rollup_1h": 1e9}

@@ -18,6 +18,10 @@ from oculus.config.settings import CollectorSpec, DatabaseSettings, RuleSettings
 from oculus.model import Batch, Event, Micros, Sample
 from oculus.pipe import Pipe
 from oculus.rules.engine import RuleEngine
+from oculus.rules.live import Live
+from oculus.rules.silence_keeper import SilenceKeeper
+from oculus.rules.silences import Silences
+from oculus.rules.view import Point
 from oculus.storage import ingest
 from oculus.storage.database import Database
 from oculus.storage.latest import Latest
@@ -69,7 +73,7 @@ class Site:
         self.upkeep = Upkeep(
             self.database, self.writer, self.readers, self.latest, guard, DatabaseSettings().keep, max_size
         )
-        self.engine = RuleEngine(rules, self._last)
+        self.engine = RuleEngine(rules)
         self.supervisor = Supervisor(lambda worker, trace: None)
         self.events: list[Event] = []  # what the heartbeats tell
         context = Context(report=self.events.append, spawn=self.supervisor.spawn, end=self.supervisor.stop)
@@ -77,6 +81,12 @@ class Site:
             context, self.pipe.put, save=lambda states: self.writer.call(ingest.write_states, states)
         )
         self.heartbeats.configure(heartbeats)
+        self.silences = SilenceKeeper(
+            Silences(),
+            load=lambda prefix: self.writer.call(ingest.read_states, prefix),
+            save=lambda states: self.writer.call(ingest.write_states, states),
+            report=self.events.append,
+        )
         listener = socket.socket()
         listener.bind(("127.0.0.1", 0))
         listener.listen(64)
@@ -88,13 +98,14 @@ class Site:
             readers=self.readers,
             sandbox=self.readers,
             offer=self.pipe.offer,
-            rules=lambda: self.engine.states(now()),
+            rules=lambda: self.engine.states(Live(now(), self._last)),
             not_ready=not_ready,
             metrics=metrics,
             stale=lambda series: (now() - series.ts) / SECOND > stale_after(series.symbol),
             state=state,
             storage=self.upkeep.report,
             heartbeats=self.heartbeats,
+            silences=self.silences,
         )
         self._web = WebServer(listener, services)
         self._web.start()
@@ -116,7 +127,7 @@ class Site:
 
     def evaluate(self, at: Micros | None = None) -> None:
         """Evaluate all rules once and store their steps."""
-        steps = self.engine.evaluate(now() if at is None else at)
+        steps = self.engine.evaluate(Live(now() if at is None else at, self._last))
         self.store_events(step.event() for step in steps)
 
     def store_events(self, events: Iterable[Event]) -> None:
@@ -179,6 +190,6 @@ class Site:
     def _committed(self, batch: Batch) -> None:
         self.latest.update(batch.samples, now())
 
-    def _last(self, symbol: str) -> tuple[Micros, float, float] | None:
+    def _last(self, symbol: str) -> tuple[Point, float] | None:
         series = self.latest.get(symbol)
-        return None if series is None else (series.ts, series.value, 0.0)
+        return None if series is None else (Point(series.ts, series.value, series.previous), 0.0)

@@ -462,6 +462,7 @@ def test_rules_are_listed_with_their_state(new_site: Callable[..., Site]) -> Non
     assert first == {
         "name": "slow site",
         "condition": "net.http.site.rtt > 1000",
+        "sql": "",
         "for": 120.0,
         "cooldown": 60.0,
         "severity": "error",
@@ -469,12 +470,23 @@ def test_rules_are_listed_with_their_state(new_site: Callable[..., Site]) -> Non
         "channels": ["log"],
         "state": "pending",
         "health": "ok",
+        "error": "",
         "missing": [],
         "value": 1500.0,
         "explanation": "net.http.site.rtt (1500) > 1000",
         "active_at": iso(moment),
         "last_evaluation": iso(moment),
         "evaluations": 1,
+        "missed": 0,
+        "instances": [
+            {
+                "labels": {"symbol": "net.http.site.rtt"},
+                "state": "pending",
+                "value": 1500.0,
+                "active_at": iso(moment),
+                "suppressed": "",
+            }
+        ],
     }
     assert (second["name"], second["state"], second["health"]) == ("quiet", "inactive", "no data")
     assert second["missing"] == ["custom.nothing", "custom.none"]
@@ -553,6 +565,9 @@ def test_an_alert_tells_what_happened(filled: Site) -> None:
             "labels": {},
             "started_at": "2020-01-01T00:00:00.000Z",
             "explanation": "custom.x (2) > 1",
+            "operands": [],
+            "timers": {},
+            "suppressed": "",
             "channels": ["log"],
         }
     ]

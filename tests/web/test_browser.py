@@ -128,6 +128,42 @@ def test_an_alert_appears_and_goes_while_one_watches(page: Page, daemon: Callabl
     assert page.strangers(f"127.0.0.1:{oculus.port}") == []
 
 
+def test_a_rule_is_silenced_and_told_again_without_a_reload(
+    page: Page, daemon: Callable[..., Daemon]
+) -> None:
+    """One press silences what fires, one ends it; a mistake in the form is told, and what was typed stays."""
+    oculus = daemon(CONFIG)
+    push(oculus, temperature=35.5)
+    page.goto(f"{oculus.url}/rules")
+    mark(page)
+    page.wait("document.getElementById('silence-too_hot') !== null")
+    page.evaluate("document.getElementById('silence-too_hot').click()")
+    page.wait("document.getElementById('told').innerText.includes('rule=too_hot is silent now')")
+    page.wait("document.querySelector('#live .quieted')?.innerText.includes('1h 59m')")
+    assert page.evaluate("document.getElementById('silence-too_hot') === null && window.mark === 1")
+    page.goto(f"{oculus.url}/alerts")
+    mark(page)
+    assert "rule=too_hot" in page.text("#live .silences")
+    page.evaluate("document.querySelector('#live .silences button').click()")
+    page.wait("document.querySelector('#live .silences') === null")
+    page.evaluate("document.querySelector('.new').open = true")
+    assert page.errors == []
+    matchers = "document.querySelector('[name=matchers]')"
+    page.evaluate(f"{matchers}.focus()")
+    page.write("too_*")
+    page.press("Enter")
+    page.wait("document.querySelector('#told .wrong')?.innerText.includes('is no matcher')")
+    assert page.evaluate(f"{matchers}.value") == "too_*"
+    page.evaluate(f"{matchers}.value = ''")
+    page.write("rule=too_*")
+    page.press("Enter")
+    page.wait("document.querySelector('#live .silences')?.innerText.includes('rule=too_*')")
+    assert page.evaluate(f"{matchers}.value") == ""
+    assert page.evaluate("window.mark") == 1
+    assert len(oculus.json("/api/silences?state=active")["silences"]) == 1
+    assert page.strangers(f"127.0.0.1:{oculus.port}") == []
+
+
 def test_a_lost_connection_is_told_and_its_return_too(page: Page, daemon: Callable[..., Daemon]) -> None:
     """A banner appears when the daemon dies, and goes when it is back with new values, without a reload."""
     oculus = daemon(CONFIG)

@@ -12,8 +12,8 @@ from jinja2 import meta, nodes
 
 from oculus import assets
 from oculus.clock import now
-from oculus.model import RuleState
-from oculus.web import pages
+from oculus.model import AlertInstance, RuleState
+from oculus.web import pages, silences
 from oculus.web.templates import Templates
 from tests.support.html import Element, parse
 
@@ -27,11 +27,17 @@ CONTEXTS: dict[str, type] = {
     "fragments/rules.html": pages.RulesContext,
     "pages/storage.html": pages.StorageContext,
     "fragments/storage.html": pages.StorageContext,
+    "fragments/told.html": silences.ToldContext,
     "pages/login.html": pages.LoginContext,
     "pages/error.html": pages.ErrorContext,
 }
 # Templates that others include or extend, with no context of their own.
-PARTS = {"layout.html", "fragments/alert_list.html"}
+PARTS = {
+    "layout.html",
+    "fragments/alert_list.html",
+    "fragments/silences.html",
+    "fragments/silence_rule.html",
+}
 
 
 @pytest.fixture(scope="module")
@@ -107,10 +113,12 @@ HOSTILE = "\"'><script>alert(1)</script><img src=x onerror=alert(2)> {{ 7*7 }} &
 def hostile_rule(state: str, health: str) -> RuleState:
     """Return a rule all of whose texts are hostile."""
     return RuleState(
-        name=HOSTILE, condition=HOSTILE, severity=HOSTILE, message=HOSTILE,  # type: ignore[arg-type]
+        name=HOSTILE, condition=HOSTILE, sql=HOSTILE, error=HOSTILE,
+        severity=HOSTILE, message=HOSTILE,  # type: ignore[arg-type]
         for_seconds=60.0, cooldown_seconds=30.0, channels=(HOSTILE,), state=state,  # type: ignore[arg-type]
         health=health, missing=(HOSTILE,), explain=lambda: HOSTILE, value=1.0, active_at=now(),
-        last_evaluation=now(), evaluations=1,
+        last_evaluation=now(), evaluations=1, missed=1,
+        instances=(AlertInstance({HOSTILE: HOSTILE}, "firing", 1.0, now(), HOSTILE),),
     )  # fmt: skip
 
 
@@ -126,7 +134,11 @@ def hostile_contexts() -> Iterator[tuple[str, Any]]:
         hostile(pages.Row, state=state, trend=trend, stale=stale, facts=[pages.Fact(HOSTILE, HOSTILE)])
         for state, trend, stale in (("down", "up", True), ("up", "down", False), ("", "flat", False))
     ]
-    alerts = [hostile(pages.Alert, id=7)]
+    quiet = hostile(silences.Quiet, state="planned", matchers=(HOSTILE,))
+    alerts = [
+        hostile(pages.Alert, id=7, labels={}, **given)
+        for given in ({"silence": quiet}, {"silenceable": True})
+    ]
     metrics = pages.MetricsContext(
         up=1,
         down=1,
@@ -137,10 +149,12 @@ def hostile_contexts() -> Iterator[tuple[str, Any]]:
         panels=[hostile(pages.Panel, rows=rows, down=1)],
         not_ready=HOSTILE,
     )
-    rules = pages.RulesContext([hostile_rule("firing", "ok"), hostile_rule("inactive", "no data")])
+    rules = pages.RulesContext([hostile_rule("firing", "ok"), hostile_rule("inactive", "no data")], {})
+    silenced = pages.RulesContext([hostile_rule("firing", "ok")], {HOSTILE: quiet})
     contexts = {
         pages.MetricsContext: metrics,
-        pages.AlertsContext: hostile(pages.AlertsContext, alerts=alerts),
+        pages.AlertsContext: hostile(pages.AlertsContext, silences=[quiet], alerts=alerts),
+        silences.ToldContext: silences.ToldContext(HOSTILE, wrong=True),
         pages.RulesContext: rules,
         pages.StorageContext: hostile(
             pages.StorageContext, full=99, tables=[hostile(pages.TableRow, share=1.5, start=0.0)]
@@ -150,6 +164,7 @@ def hostile_contexts() -> Iterator[tuple[str, Any]]:
     }
     for name, kind in CONTEXTS.items():
         yield name, contexts[kind]
+    yield "fragments/rules.html", silenced
 
 
 def rendered(templates: Templates, name: str, context: Any) -> str:
@@ -172,7 +187,7 @@ def test_no_text_becomes_markup(templates: Templates, name: str, context: Any) -
     root = parse(rendered(templates, name, context))
     for element in root.walk():
         assert not [attribute for attribute in element.attributes if attribute.startswith("on")]
-        for attribute in ("href", "src", "action", "hx-get"):
+        for attribute in ("href", "src", "action", "hx-get", "hx-post"):
             value = element.attributes.get(attribute, "/")
             assert value.startswith(("/", "#")), (element.tag, attribute, value)
             assert not value.startswith("//")
@@ -199,7 +214,7 @@ def test_a_page_runs_no_inline_code(templates: Templates, name: str) -> None:
 
 def test_the_log_out_button_needs_a_log_in() -> None:
     """Without a token there is nothing to log out of."""
-    context = pages.RulesContext([])
+    context = pages.RulesContext([], {})
     for token, count in ((True, 1), (False, 0)):
         root = parse(Templates(assets.folder("views"), token=token).page("rules", context))
         assert len(root.find("form", action="/logout")) == count

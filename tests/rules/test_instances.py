@@ -1,0 +1,346 @@
+"""What a rule makes of its alerts beyond the four states: many instances, damping, silence, restarts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from oculus.config.decode import Seconds
+from oculus.errors import ExpressionError
+from oculus.model import Tags, Transition
+from oculus.rules.engine import STORED, RuleEngine, check
+from tests.rules.world import World, at, rule
+
+# -- a story for each setting: seconds with the value of `load` (None: it goes stale), and the steps ----
+
+RISE, FIRE, AT_ONCE = ["inactive→pending"], ["pending→firing"], ["inactive→firing"]
+FALL, RESOLVE, AGAIN = ["pending→inactive"], ["firing→resolved"], ["firing→firing"]
+
+STORIES: dict[str, tuple[dict[str, Any], list[tuple[float, float | None, list[str]]]]] = {
+    "it fires on for a while": ({"keep_firing_for": 60}, [
+        (0, 11, AT_ONCE), (10, 5, []), (69.9, 5, []), (70, 5, RESOLVE), (80, 11, AT_ONCE),
+    ]),
+    "each match begins the while anew": ({"keep_firing_for": 60}, [
+        (0, 11, AT_ONCE), (10, 5, []), (60, 11, []), (70, 5, []), (129, 5, []), (130, 5, RESOLVE),
+    ]),
+    "keeping is for what fires only": ({"keep_firing_for": 60, "for_": 30}, [
+        (0, 11, RISE), (10, 5, FALL), (20, 11, RISE), (50, 11, FIRE), (60, 5, []), (120, 5, RESOLVE),
+    ]),
+    "a clear threshold": ({"until": "load < 5"}, [
+        (0, 11, AT_ONCE), (10, 9, []), (20, 5, []), (30, 4, RESOLVE), (40, 9, []), (50, 11, AT_ONCE),
+    ]),
+    "a clear threshold is for what fires only": ({"until": "load < 5", "for_": 30}, [
+        (0, 11, RISE), (10, 9, FALL),
+    ]),
+    "a missing value is kept": ({"no_data": "keep"}, [(0, 11, AT_ONCE), (400, None, []), (500, 5, RESOLVE)]),
+    "a missing value is ok": ({"no_data": "ok"}, [(0, 11, AT_ONCE), (400, None, RESOLVE)]),
+    "a missing value is an alert": ({"no_data": "alert"}, [
+        (0, 5, []), (300, None, []), (301, None, AT_ONCE), (400, None, []), (500, 5, RESOLVE),
+    ]),
+    "a missing value is an alert after for": ({"no_data": "alert", "for_": 60}, [
+        (0, 5, []), (301, None, RISE), (361, None, FIRE), (400, 5, RESOLVE),
+    ]),
+    "a reminder": ({"repeat": 60}, [
+        (0, 11, AT_ONCE), (59, 11, []), (60, 11, AGAIN), (61, 11, []), (119, 11, []), (121, 11, AGAIN),
+        (130, 5, RESOLVE), (300, 5, []),
+    ]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", STORIES)
+def test_an_alert_heeds_its_settings(name: str) -> None:
+    """Each story gives seconds with values, and the steps that must follow."""
+    settings, events = STORIES[name]
+    world = World(rule(**settings))
+    for second, value, steps in events:
+        if value is not None:
+            world.set(second, "load", value)
+        assert world.steps(second) == steps, f"second {second}"
+
+
+def test_what_was_never_seen_is_missing_after_a_while_only() -> None:
+    """A daemon that has just started has not missed anything yet."""
+    world = World(rule(no_data="alert"), started=1000.0)
+    assert world.steps(1001) == world.steps(1300) == []
+    assert world.steps(1300.1) == AT_ONCE
+
+
+# -- many instances ------------------------------------------------------------------------------------
+
+
+def test_a_wildcard_has_an_alert_for_each_target() -> None:
+    """Each goes its own way, with the labels of its series; the rule is as bad as the worst."""
+    world = World(rule("net.http.*.up == 0 and net.http.*.rtt > 5", for_=Seconds(10.0)))
+    world.tags["net.http.a.up"] = Tags({"site": "paris", "error": "refused"})
+    for name in ("a", "b", "c"):
+        world.set(0, f"net.http.{name}.up", 0)
+    assert world.steps(0) == []
+    assert world.rule.health == "no data"
+    world.set(0, "net.http.a.rtt", 9)
+    world.set(0, "net.http.b.rtt", 9)
+    (first, second) = world.evaluate(0)
+    assert (first.labels, first.state) == ({"symbol": "net.http.a.up", "site": "paris"}, "pending")
+    assert (second.labels, second.state) == ({"symbol": "net.http.b.up"}, "pending")
+    assert first.explanation == "net.http.a.up (0) == 0 and net.http.a.rtt (9) > 5"
+    world.set(5, "net.http.b.up", 1)
+    assert [(step.symbol, step.state) for step in world.evaluate(5)] == [("net.http.b.up", "inactive")]
+    assert [(step.symbol, step.state) for step in world.evaluate(10)] == [("net.http.a.up", "firing")]
+    assert world.state == "firing"
+    (state,) = world.engine.states(world.view(10))
+    assert [(found.labels["symbol"], found.state) for found in state.instances] == [
+        ("net.http.a.up", "firing")
+    ]
+
+
+def test_more_alerts_than_allowed_are_none() -> None:
+    """All are dropped, and the rule says so: nobody reads a thousand."""
+    world = World(rule("x.* > 1", limit=3))
+    for number in range(3):
+        world.set(0, f"x.a{number}", 5)
+    assert len(world.evaluate(0)) == 3
+    world.set(1, "x.more", 5)
+    ended = world.evaluate(1)
+    assert [step.state for step in ended] == ["resolved"] * 3
+    assert (world.state, world.rule.health) == ("inactive", "error")
+    assert world.rule.error == ended[0].message == "4 alerts, of which limit allows 3"
+    world.set(2, "x.more", 0)
+    assert len(world.evaluate(2)) == 3
+    assert world.rule.health == "ok"
+
+
+@pytest.mark.parametrize("until", ["x.*.* < 1", "x.* < 1 and ("])
+def test_expressions_of_a_rule_must_fit_together(until: str) -> None:
+    """What resolves an alert cannot be about other targets than what raised it."""
+    with pytest.raises(ExpressionError):
+        check(rule("x.* > 1", until=until))
+    check(rule("x.* > 1", until="x.* < 1"))
+    check(rule("x.* > 1", until="y < 1"))
+
+
+# -- SQL -----------------------------------------------------------------------------------------------
+
+
+def test_each_row_is_an_alert() -> None:
+    """Text columns are its labels, all columns can be in the message, and a row that is gone resolves it."""
+    world = World(rule(sql="select …", message="{{ symbol }} moved {{ spread }} in {{ state }}"))
+    first, second = world.rows(
+        0, {"symbol": "x", "spread": 12.5, "n": 3}, {"symbol": "y", "spread": 20, "n": None}
+    )
+    assert (first.labels, first.symbol, first.value) == ({"symbol": "x"}, "x", 12.5)
+    assert first.message == "x moved 12.5 in firing"
+    assert first.explanation == "symbol = x, spread = 12.5, n = 3"
+    assert second.value == 20
+    assert world.rows(10, {"symbol": "x", "spread": 13}, {"symbol": "y", "spread": 20}) == []
+    assert world.rule.instances['{"symbol": "x"}'].value == 13
+    (gone,) = world.rows(20, {"symbol": "y", "spread": 20})
+    assert (gone.symbol, gone.previous, gone.state) == ("x", "firing", "resolved")
+    assert [step.state for step in world.rows(30)] == ["resolved"]
+
+
+def test_a_row_must_last() -> None:
+    """`for` and the rest hold for queries as for conditions."""
+    world = World(rule(sql="select …", for_=Seconds(30.0)))
+    assert [step.state for step in world.rows(0, {"a": "x"})] == ["pending"]
+    assert world.rows(29, {"a": "x"}) == []
+    assert [step.state for step in world.rows(30, {"a": "x"})] == ["firing"]
+
+
+def test_rows_that_are_the_same_alert_are_an_error() -> None:
+    """A query must tell its rows from each other; the alerts stay as they are."""
+    world = World(rule(sql="select …"))
+    world.rows(0, {"a": "x", "n": 1})
+    assert world.rows(1, {"a": "x", "n": 1}, {"a": "x", "n": 2}) == []
+    assert (world.state, world.rule.health) == ("firing", "error")
+    assert world.rule.error == "two rows cannot be told from each other: a x"
+
+
+def test_a_query_that_fails_is_the_rules_health() -> None:
+    """It neither raises nor ends an alert."""
+    world = World(rule(sql="select …"))
+    world.rows(0, {"a": "x"})
+    world.engine.fail(world.rule, "Table x does not exist", at(1))
+    assert (world.state, world.rule.health, world.rule.error) == ("firing", "error", "Table x does not exist")
+    world.rows(2, {"a": "x"})
+    assert (world.rule.health, world.rule.error) == ("ok", "")
+
+
+# -- what is not told ----------------------------------------------------------------------------------
+
+
+def suppressed(transitions: list[Transition]) -> list[tuple[str, str]]:
+    """Return each step's state and why it is not told."""
+    return [(step.state, step.suppressed) for step in transitions]
+
+
+def test_a_silence_keeps_quiet_and_what_outlasts_it_is_told() -> None:
+    """The steps are there; the alert is told when the silence ends, or never if it has resolved."""
+    world = World(rule())
+    world.silenced["r"] = "silence 1: deploy"
+    world.set(0, "load", 11)
+    assert suppressed(world.evaluate(0)) == [("firing", "silence 1: deploy")]
+    world.set(10, "load", 5)
+    assert suppressed(world.evaluate(10)) == [("resolved", "silence 1: deploy")]
+    world.set(20, "load", 11)
+    world.evaluate(20)
+    assert world.evaluate(30) == []
+    del world.silenced["r"]
+    assert suppressed(world.evaluate(40)) == [("firing", "")]
+    assert world.evaluate(50) == []
+    world.set(60, "load", 5)
+    assert suppressed(world.evaluate(60)) == [("resolved", "")]
+
+
+def test_a_firing_that_nobody_heard_of_resolves_in_silence() -> None:
+    """The end of a silence just before is no reason to tell of an end without a beginning."""
+    world = World(rule())
+    world.silenced["r"] = "silence 1"
+    world.set(0, "load", 11)
+    world.evaluate(0)
+    del world.silenced["r"]
+    world.set(10, "load", 5)
+    assert suppressed(world.evaluate(10)) == [("resolved", "silence 1")]
+
+
+def test_an_alert_is_quiet_while_what_it_depends_on_fires() -> None:
+    """With `equal`, the cause must be of the same place."""
+    world = World(
+        rule("router.* == 0", name="router"),
+        rule("site.* == 0", depends_on=("router",), equal=("place",)),
+    )
+    for symbol, place in (("router.a", "paris"), ("site.x", "paris"), ("site.y", "rome")):
+        world.tags[symbol] = Tags({"place": place})
+        world.set(0, symbol, 0)
+    assert [(step.symbol, step.suppressed) for step in world.evaluate(0)] == [
+        ("router.a", ""), ("site.x", "depends on router, which fires"), ("site.y", ""),
+    ]  # fmt: skip
+    world.set(10, "router.a", 1)
+    assert [(step.symbol, step.state, step.suppressed) for step in world.evaluate(10)] == [
+        ("router.a", "resolved", ""), ("site.x", "firing", ""),
+    ]  # fmt: skip
+
+
+def test_an_alert_that_flaps_is_damped() -> None:
+    """Beyond so many firings an hour nothing is told, until it calms down while it fires."""
+    world = World(rule(flap=2))
+    told = []
+    for second in range(0, 80, 20):
+        world.set(second, "load", 11)
+        told += suppressed(world.evaluate(second))
+        world.set(second + 10, "load", 5)
+        told += suppressed(world.evaluate(second + 10))
+    why = "flapping: it fired more than 2 times within an hour"
+    assert told == [("firing", ""), ("resolved", "")] * 2 + [("firing", why), ("resolved", why)] * 2
+    world.set(80, "load", 11)
+    assert suppressed(world.evaluate(80)) == [("firing", why)]
+    world.set(3639, "load", 11)
+    assert world.evaluate(3639) == []
+    world.set(3700, "load", 11)
+    assert suppressed(world.evaluate(3700)) == [("firing", "")]
+
+
+# -- over a restart ------------------------------------------------------------------------------------
+
+
+def remembered(*transitions: Transition) -> dict[str, str]:
+    """Return what a store holds after these transitions, by keys as `restore` takes them."""
+    kept: dict[str, str | None] = {}
+    for step in transitions:
+        assert step.memory is not None
+        key, text = step.memory
+        assert key.startswith(STORED)
+        kept[key.removeprefix(STORED)] = text
+    return {key: text for key, text in kept.items() if text is not None}
+
+
+def restarted(
+    world: World, stored: dict[str, str], second: float, *rules: Any
+) -> tuple[World, list[Transition]]:
+    """Return the world after a restart, in which nothing has been measured yet, and what it tells at once."""
+    after = World(*rules, started=second)
+    ended = after.engine.restore(stored, at(second))
+    after.engine.settle(lambda symbol: (world.values[symbol][0].ts, 0.0) if symbol in world.values else None)
+    return after, ended
+
+
+def test_a_pending_alert_carries_on() -> None:
+    """The time before the restart and during it counts."""
+    settings = rule(for_=Seconds(120.0))
+    world = World(settings)
+    world.set(0, "load", 11)
+    after, ended = restarted(world, remembered(*world.evaluate(0)), 60, settings)
+    assert ended == []
+    assert after.state == "pending"
+    assert after.steps(61) == []  # nothing is known yet
+    assert after.steps(119, load=11) == []
+    after.set(120, "load", 11)
+    (firing,) = after.evaluate(120)
+    assert (firing.state, firing.started_at) == ("firing", at(0))
+
+
+def test_a_gap_that_is_too_long_ends_a_pending_alert() -> None:
+    """What was not seen for longer than a value is fresh is no evidence."""
+    settings = rule(for_=Seconds(900.0))
+    world = World(settings)
+    world.set(0, "load", 11)
+    after, _ = restarted(world, remembered(*world.evaluate(0)), 290, settings)
+    assert after.steps(300) == []
+    assert after.steps(300.1) == FALL
+
+
+def test_a_firing_alert_is_not_told_again() -> None:
+    """A restart neither alerts again nor forgets: the end is told."""
+    world = World(rule())
+    world.set(0, "load", 11)
+    after, ended = restarted(world, remembered(*world.evaluate(0)), 60, rule())
+    assert (ended, after.state) == ([], "firing")
+    assert after.steps(61) == after.steps(70, load=11) == []
+    after.set(80, "load", 5)
+    (resolved,) = after.evaluate(80)
+    assert (resolved.state, resolved.started_at, resolved.suppressed) == ("resolved", at(0), "")
+
+
+def test_cooldown_and_damping_outlast_a_restart() -> None:
+    """What was remembered of an alert that is over still counts."""
+    settings = rule(cooldown=Seconds(100.0))
+    world = World(settings)
+    world.set(0, "load", 11)
+    fired = world.evaluate(0)
+    world.set(10, "load", 5)
+    after, _ = restarted(world, remembered(*fired, *world.evaluate(10)), 20, settings)
+    assert after.steps(30, load=11) == RISE
+    assert after.steps(100, load=11) == FIRE
+
+
+@pytest.mark.parametrize("rules", [[], [rule("load > 9")]])
+def test_an_alert_of_a_rule_that_is_gone_ends(rules: list[Any]) -> None:
+    """The file was changed while the daemon was down."""
+    world = World(rule())
+    world.set(0, "load", 11)
+    after, (end,) = restarted(world, remembered(*world.evaluate(0)), 60, *rules)
+    assert (end.rule, end.previous, end.state) == ("r", "firing", "resolved")
+    assert end.memory == ("alert/r/", None)
+    assert all(found.state == "inactive" for found in after.engine.rules)
+
+
+def test_instances_of_wildcards_and_rows_are_known_again() -> None:
+    """Each under its own key."""
+    rules = rule("x.* > 1"), rule(name="q", sql="select …")
+    world = World(*rules)
+    world.set(0, "x.a", 5)
+    query = world.engine.get("q")
+    assert query is not None
+    stored = remembered(*world.evaluate(0), *world.engine.evaluate_rows(query, [{"a": "é", "n": 1}], at(0)))
+    after, ended = restarted(world, stored, 60, *rules)
+    assert ended == []
+    assert [found.state for found in after.engine.rules] == ["firing", "firing"]
+    again = after.engine.get("q")
+    assert again is not None
+    assert [step.labels for step in after.engine.evaluate_rows(again, [], at(61))] == [{"a": "é"}]
+    assert after.steps(70, **{"x.a": 0}) == RESOLVE
+
+
+def test_what_another_version_stored_is_passed_over() -> None:
+    """A text that says nothing is no alert."""
+    engine = RuleEngine([rule()])
+    assert engine.restore({"r/": "{}", "r/a": "[1]", "r/b": "no json", "x": "{}"}, at(0)) == []

@@ -1,0 +1,117 @@
+"""Rules in the running daemon: wildcards, figures over time, queries, and kills at the worst moments."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from tests.support.daemon import Daemon
+from tests.support.servers import wait_for
+
+Start = Callable[..., Daemon]
+
+QUICK = "database: {flush: 50ms}\n"
+
+
+def push(daemon: Daemon, **values: float) -> None:
+    """Push values; a double underscore in a name is a dot of the symbol."""
+    body = [{"symbol": name.replace("__", "."), "value": value} for name, value in values.items()]
+    assert daemon.post("/api/push", json=body).status_code == 202
+
+
+def steps(daemon: Daemon, rule: str) -> list[tuple[str, str, str | None]]:
+    """Return the stored steps of a rule's alerts, oldest first: states before and after, and the symbol."""
+    found: list[dict[str, Any]] = daemon.json(f"/api/alerts?rule={rule}")["alerts"]
+    return [(step["previous"], step["state"], step["symbol"]) for step in reversed(found)]
+
+
+def test_one_rule_watches_many_targets(daemon: Start) -> None:
+    """Each match of a wildcard has an alert of its own, with its evidence."""
+    oculus = daemon(QUICK + 'rules: [{name: hot, condition: "custom.*.temp > 30 and custom.*.on == 1"}]')
+    push(oculus, custom__a__temp=35, custom__a__on=1, custom__b__temp=20, custom__b__on=1)
+    wait_for(lambda: steps(oculus, "hot") == [("inactive", "firing", "custom.a.temp")])
+    push(oculus, custom__b__temp=31, custom__a__temp=30)
+    wait_for(lambda: len(steps(oculus, "hot")) == 3)
+    assert sorted(steps(oculus, "hot")[1:]) == [
+        ("firing", "resolved", "custom.a.temp"), ("inactive", "firing", "custom.b.temp"),
+    ]  # fmt: skip
+    (step,) = oculus.json("/api/alerts?state=resolved")["alerts"]
+    assert step["explanation"] == "custom.a.temp (30) > 30 and custom.a.on (1) == 1"
+    assert [(operand["text"], operand["value"]) for operand in step["operands"]] == [
+        ("custom.a.temp", 30), ("custom.a.on", 1),
+    ]  # fmt: skip
+    assert 0 <= step["operands"][0]["age"] < 10
+    assert step["suppressed"] == ""
+
+
+def test_figures_over_time_come_from_the_store(daemon: Start) -> None:
+    """What was stored before the rule was there counts."""
+    oculus = daemon(QUICK)
+    for value in (1, 2, 9):
+        push(oculus, custom__x=value)
+    wait_for(lambda: oculus.sql("select count(*) from metrics") == [[3]])
+    oculus.configure(
+        QUICK + "rules:\n"
+        '  - {name: mean, condition: "avg(custom.x, 10m) == 4", every: 500ms}\n'
+        '  - {name: high, condition: "max(custom.x, 10m) > 20", every: 500ms}\n'
+    )
+    wait_for(lambda: steps(oculus, "mean") == [("inactive", "firing", "custom.x")])
+    push(oculus, custom__x=24)
+    wait_for(lambda: [step[1] for step in steps(oculus, "mean")] == ["firing", "resolved"])
+    wait_for(lambda: [step[1] for step in steps(oculus, "high")] == ["firing"])
+
+
+def test_the_rows_of_a_query_are_alerts(daemon: Start) -> None:
+    """They fire and resolve with the rows; a query that fails is told, and harms no other rule."""
+    oculus = daemon(
+        QUICK + "rules:\n"
+        "  - name: spread\n"
+        "    sql: select symbol, max(value) - min(value) as spread from metrics"
+        " group by symbol having spread > $least\n"
+        "    params: {least: 10}\n"
+        "    every: 300ms\n"
+        '    message: "{{ symbol }} moved {{ spread }}"\n'
+        "  - {name: broken, sql: select nothing from metrics, every: 300ms}\n"
+    )
+    push(oculus, custom__x=1, custom__y=1)
+    push(oculus, custom__x=15, custom__y=5)
+    wait_for(lambda: steps(oculus, "spread") == [("inactive", "firing", "custom.x")])
+    (step,) = oculus.json("/api/alerts?rule=spread")["alerts"]
+    assert step["message"] == "custom.x moved 14.0"
+    broken = wait_for(lambda: (found := oculus.json("/api/rules/broken"))["health"] == "error" and found)
+    assert "nothing" in broken["error"]
+    assert oculus.json("/api/rules/spread")["health"] == "ok"
+
+
+def test_a_kill_between_pending_and_firing_delays_nothing(daemon: Start) -> None:
+    """The alert carries on: it fires by the time at which its condition began to hold."""
+    config = QUICK + 'rules: [{name: hot, condition: "custom.t > 30", for: 3s}]'
+    oculus = daemon(config)
+    push(oculus, custom__t=35)
+    wait_for(lambda: steps(oculus, "hot") == [("inactive", "pending", "custom.t")])
+    oculus.kill()
+    again = daemon(config)
+    assert again.json("/api/rules/hot")["state"] == "pending"
+    push(again, custom__t=36)
+    wait_for(lambda: [step[1] for step in steps(again, "hot")] == ["pending", "firing"])
+    first, second = reversed(again.json("/api/alerts?rule=hot")["alerts"])
+    assert second["started_at"] == first["started_at"] == first["ts"]
+
+
+def test_a_kill_between_firing_and_resolved_tells_nothing_twice(daemon: Start) -> None:
+    """It still fires after the start, without another word, and its end is told."""
+    config = (
+        QUICK + 'rules: [{name: hot, condition: "custom.t > 30"}, {name: gone, condition: "custom.t > 31"}]'
+    )
+    oculus = daemon(config)
+    push(oculus, custom__t=35)
+    wait_for(lambda: len(oculus.json("/api/alerts")["alerts"]) == 2)
+    oculus.kill()
+    again = daemon(config.split(", {name: gone")[0] + "]")
+    assert again.json("/api/rules/hot")["state"] == "firing"
+    push(again, custom__t=36)
+    wait_for(lambda: again.sql("select count(*) from metrics where value = 36") == [[1]])
+    push(again, custom__t=20)
+    wait_for(lambda: [step[1] for step in steps(again, "hot")] == ["firing", "resolved"])
+    wait_for(lambda: [step[1] for step in steps(again, "gone")] == ["firing", "resolved"])
+    assert again.json("/api/rules/hot")["instances"] == []
