@@ -221,8 +221,9 @@ def test_the_configuration_that_init_writes_is_right() -> None:
 
 _PING = "  - {type: network, probe: ping, target: a"
 _HTTP = "  - {type: network, probe: http, target: 'http://a/'"
-_SECTIONS = ", ".join(
-    "canaries collectors database derived include log maintenance notifications plugins rules server".split()
+_SECTIONS = (
+    "canaries, collectors, database, derived, include, log, maintenance, notifications, plugins,"
+    " rules, server"
 )
 _CHANNELS = "discord, email, log, slack, telegram, webhook"
 _TYPES = ", ".join(sorted({kind.partition("/")[0] for kind in KINDS}))
@@ -352,8 +353,8 @@ MISTAKES = [
         "2: rules[0]: needs one of condition and sql",
     ),
     ("rules:\n  - {name: a, condition: x > 1, until: y.* < 1}",
-     "2: rules[0].until: until has 1 wildcards, and the condition 0"
-     " (as many, which then stand for the same texts)"),
+     ("2: rules[0].until: until has 1 wildcards, and the condition 0"
+     " (as many, which then stand for the same texts)")),
     ("rules:\n  - {name: a, condition: x > 1, depends_on: [b]}",
      '2: rules[0].depends_on: names no rule: "b" (known: a)'),
     ("rules:\n  - {name: a, condition: x > 1, depends_on: a}", "2: rules[0].depends_on: is the rule itself"),
