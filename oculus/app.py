@@ -36,7 +36,7 @@ from oculus.notify.dispatch import Dispatcher
 from oculus.pipe import Pipe
 from oculus.rules.derived import DerivedLoop
 from oculus.rules.engine import STORED as ALERTS
-from oculus.rules.engine import RuleEngine
+from oculus.rules.engine import RuleEngine, cell
 from oculus.rules.live import Live
 from oculus.rules.loop import Figures, RuleLoop
 from oculus.rules.silence_keeper import SilenceKeeper
@@ -501,8 +501,14 @@ class Oculus:
         found = self.sandbox.run(sandbox.query, sql, dict(params) or None, ceiling=True)
         if found.truncated:
             raise OculusError(f"the query has more than {len(found.rows)} rows")
-        names = [name for name, _ in found.columns]
-        return [dict(zip(names, row, strict=True)) for row in found.rows]
+        return [
+            {
+                name: cell(kind, value)
+                for (name, kind), value in zip(found.columns, row, strict=True)
+                if value is not None
+            }
+            for row in found.rows
+        ]
 
     def _last_stored(self, symbol: str) -> tuple[Micros, float] | None:
         series = self.latest.get(symbol)

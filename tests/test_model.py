@@ -14,6 +14,7 @@ from oculus.model import (
     Batch,
     Event,
     Micros,
+    Operand,
     Sample,
     Tags,
     Transition,
@@ -156,13 +157,16 @@ def test_a_transition_is_recorded_as_an_alert_event() -> None:
     transition = Transition(
         ts=Micros(2), rule="slow", state="firing", previous="pending", severity="error", message="slow!",
         started_at=Micros(1), symbol="a.b", value=5.0, labels=Tags({"host": "x"}), channels=("log", "ops"),
-        explanation="a.b (5) > 1",
+        explanation="a.b (5) > 1", operands=(Operand("a.b", 5.0, 1.5),), suppressed="silence 1",
+        timers={"held": 1.0}, memory=("alert/slow/", "{}"),
     )  # fmt: skip
     event = transition.event()
     assert (event.ts, event.source, event.type) == (2, "slow", "alert")
     assert (event.severity, event.message) == ("error", "slow!")
+    assert event.memory == ("alert/slow/", "{}")
     assert event.payload == {
         "rule": "slow", "state": "firing", "previous": "pending", "symbol": "a.b", "value": 5.0,
         "labels": {"host": "x"}, "started_at": 1, "channels": ["log", "ops"], "explanation": "a.b (5) > 1",
+        "operands": [["a.b", 5.0, 1.5]], "suppressed": "silence 1", "timers": {"held": 1.0},
     }  # fmt: skip
     json.dumps(event.payload)

@@ -66,7 +66,8 @@ def test_the_rows_of_a_query_are_alerts(daemon: Start) -> None:
     oculus = daemon(
         QUICK + "rules:\n"
         "  - name: spread\n"
-        "    sql: select symbol, max(value) - min(value) as spread from metrics"
+        "    sql: select symbol, max(value) - min(value) as spread, max(ts) as ts, 1.5 as d, null as none,"
+        " count(*)::hugeint as n from metrics"
         " group by symbol having spread > $least\n"
         "    params: {least: 10}\n"
         "    every: 300ms\n"
@@ -78,6 +79,8 @@ def test_the_rows_of_a_query_are_alerts(daemon: Start) -> None:
     wait_for(lambda: steps(oculus, "spread") == [("inactive", "firing", "custom.x")])
     (step,) = oculus.json("/api/alerts?rule=spread")["alerts"]
     assert step["message"] == "custom.x moved 14.0"
+    assert step["labels"] == {"symbol": "custom.x"}
+    assert "d = 1.5, n = 2" in step["explanation"]
     broken = wait_for(lambda: (found := oculus.json("/api/rules/broken"))["health"] == "error" and found)
     assert "nothing" in broken["error"]
     assert oculus.json("/api/rules/spread")["health"] == "ok"

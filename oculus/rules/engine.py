@@ -8,6 +8,7 @@ each row by its text columns, every other rule one.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
@@ -38,8 +39,26 @@ Silenced = Callable[[str, Severity, Mapping[str, str], Micros], str]
 
 STORED = "alert/"  # what the keys of remembered instances begin with
 
+# Types of columns by what they begin with.
+_NUMBERS = ("DECIMAL", "DOUBLE", "FLOAT", "HUGEINT", "UHUGEINT", "BIGINT", "UBIGINT")
+_TEXTS = ("VARCHAR", "ENUM", "UUID")
+
 # Tags of a series that tell of a sample, not of what is measured, and so are no labels of an alert.
 _NO_LABELS = frozenset({"error", "phase", "unit"})
+
+
+class Detail(str):
+    """A text in a row that tells no alert from another, such as a time."""
+
+    __slots__ = ()
+
+
+def cell(kind: str, value: Any) -> Any:
+    """Return a value of a query's result, of this DuckDB type, as `evaluate_rows` takes it."""
+    if kind.startswith(_NUMBERS) and isinstance(value, str):  # too long for JSON's numbers, or none of them
+        number = float(value)
+        return number if math.isfinite(number) else Detail(value)
+    return Detail(value) if isinstance(value, str) and not kind.startswith(_TEXTS) else value
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +82,7 @@ class Watched:
         return cls(both[0], both[1] if rule.until else None, tuple(symbols), tuple(windows))
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Rule:
     """A configured rule, what it watches, and the state of its instances, both by the instances' keys."""
 
@@ -78,6 +97,7 @@ class Rule:
     last_evaluation: Micros | None = None
     evaluations: int = 0
     missed: int = 0
+    rank: int = 0  # those that it depends on have lower ones
 
     @property
     def expression(self) -> str:
@@ -99,8 +119,9 @@ class Rule:
 
     @property
     def windowed(self) -> bool:
-        """Whether it reads figures over time, as far as is known."""
-        return any(watched.windows for watched in self.watched.values())
+        """Whether it reads figures over time, as far as is known; all of its instances do, or none."""
+        first = next(iter(self.watched.values()), None)
+        return first is not None and bool(first.windows)
 
 
 class RuleEngine:
@@ -122,8 +143,10 @@ class RuleEngine:
         self._silenced = silenced
         self._started = started
         self._rules: dict[str, Rule] = {}
-        self._by_symbol: dict[str, list[Rule]] = {}
+        self._by_symbol: dict[str, dict[str, Rule]] = {}
         self._known: set[str] = set()
+        self.loads = 0  # how often rules were loaded
+        self.shifted = 0  # microseconds by which the wall clock was set, in all
         self.load(rules)
 
     @property
@@ -142,6 +165,7 @@ class RuleEngine:
         before = self._rules
         self._rules = {}
         self._by_symbol = {}
+        self.loads += 1
         for settings in rules:
             rule = _parsed(settings)
             known = before.get(settings.name)
@@ -156,6 +180,9 @@ class RuleEngine:
             else:
                 for symbol in self._known:
                     self._match(rule, symbol)
+                for key in rule.instances:
+                    self._bind_key(rule, key)
+        self._rank()
 
     def replace(self, rules: Iterable[RuleSettings], now: Micros) -> list[Transition]:
         """Load other rules; return the end of each alert of a rule that is not there any more."""
@@ -188,16 +215,31 @@ class RuleEngine:
         if key not in rule.watched:
             watched = rule.watched[key] = Watched.of(rule, captured)
             for symbol in watched.symbols:
-                concerned = self._by_symbol.setdefault(symbol, [])
-                if rule not in concerned:
-                    concerned.append(rule)
+                self._by_symbol.setdefault(symbol, {})[rule.settings.name] = rule
+
+    def _bind_key(self, rule: Rule, key: str) -> None:
+        """Watch what an instance that is known by its key alone is about, though no sample of it came yet."""
+        captured = tuple(key.split(","))
+        if rule.condition is not None and len(captured) == rule.condition.wildcards:
+            self._bind(rule, captured)
+
+    def _rank(self) -> None:
+        """Rank the rules, so that in one pass a cause is evaluated before what depends on it."""
+        for _ in self._rules:
+            raised = False
+            for rule in self._rules.values():
+                causes = (self._rules.get(name) for name in rule.settings.depends_on)
+                rank = 1 + max((cause.rank for cause in causes if cause is not None), default=-1)
+                if rule.rank < rank < len(self._rules):  # in a circle there is no order
+                    rule.rank, raised = rank, True
+            if not raised:
+                return
 
     def concerning(self, symbols: Iterable[str]) -> list[Rule]:
         """Return the rules that name any of these symbols."""
         found: dict[str, Rule] = {}
         for symbol in symbols:
-            for rule in self._by_symbol.get(symbol, ()):
-                found[rule.settings.name] = rule
+            found.update(self._by_symbol.get(symbol, {}))
         return list(found.values())
 
     # -- over a restart -----------------------------------------------------------------------------------
@@ -223,7 +265,7 @@ class RuleEngine:
                 continue
             instance.carried = Micros(2**62)
             rule.instances[key] = instance
-            self.know(symbol for symbol in (instance.labels.get("symbol"),) if symbol)
+            self._bind_key(rule, key)
         return ended
 
     def settle(self, last: Callable[[str], tuple[Micros, float] | None]) -> None:
@@ -241,6 +283,7 @@ class RuleEngine:
         """Move the instances' times by a step of the wall clock, so that it neither fires nor delays any."""
         step = int(seconds * SECOND)
         self._started = Micros(self._started + step)
+        self.shifted += step
         for rule in self._rules.values():
             rule.instances.update({key: instance.shifted(step) for key, instance in rule.instances.items()})
 
@@ -249,7 +292,7 @@ class RuleEngine:
     def evaluate(self, view: View, rules: Iterable[Rule] | None = None) -> list[Transition]:
         """Evaluate these conditions, or all, at `view.now`; return what changed, in order."""
         transitions: list[Transition] = []
-        for rule in self.rules if rules is None else rules:
+        for rule in sorted(self.rules if rules is None else rules, key=lambda rule: rule.rank):
             if rule.condition is not None:
                 transitions += self._evaluate(rule, view)
         return transitions
@@ -258,7 +301,7 @@ class RuleEngine:
         """Take the result of a rule's query at `now`: each row is an alert, known by its text columns."""
         found: dict[str, tuple[Mapping[str, str], Mapping[str, Any]]] = {}
         for row in rows:
-            labels = {name: _text(value) for name, value in row.items() if isinstance(value, str | bool)}
+            labels = {name: _text(value) for name, value in row.items() if type(value) in (str, bool)}
             key = json.dumps(labels, sort_keys=True)
             if key in found:
                 same = ", ".join(f"{name} {value}" for name, value in labels.items()) or "no text column"

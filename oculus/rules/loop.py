@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import gevent
 from gevent.event import Event as Signal
+from loguru import logger
 
 from oculus.clock import SECOND, now
 from oculus.cooperate import slices
@@ -58,6 +60,7 @@ class RuleLoop:
         self._looked: dict[str, float] = {}  # when figures of a rule were last fetched, monotonic
         self._touched: set[str] = set()  # rules over time that a commit concerns
         self.figures: Figures = {}  # those that were last fetched
+        self._loads = engine.loads  # of the rules that the figures are for
         self.evaluations = 0
         self.seconds = 0.0  # that the last evaluation took
         self.window_seconds = 0.0  # that the last one over time took, with its fetch
@@ -92,27 +95,40 @@ class RuleLoop:
         """Evaluate conditions over time for ever."""
         while True:
             gevent.sleep(TICK)
-            due = self._due(time.monotonic())
-            if not due:
-                continue
+            self.step_windows(time.monotonic())
+
+    def step_windows(self, monotonic: float) -> None:
+        """Evaluate the conditions over time that are due."""
+        if self._loads != self._engine.loads:
+            # What was fetched for rules that are gone would stay for ever; those that are new are due now.
+            self._loads, self._looked, self.figures = self._engine.loads, {}, {}
+        due = self._due(monotonic)
+        if due:
             started = time.perf_counter()
             moment = self._now()
             try:
                 self.figures = {**self.figures, **self._fetch(windows_of(due), moment)}
-            except OculusError as error:
+            except Exception as error:
                 for rule in due:
-                    self._engine.fail(rule, f"figures over time cannot be had: {error}", moment)
-                continue
-            self._evaluate(due, self.figures, moment)
+                    self._engine.fail(rule, f"figures over time cannot be had: {_told(error)}", moment)
+                return
+            # At the time after the fetch: the clock may have been set meanwhile.
+            self._evaluate(due, self.figures)
             self.window_seconds = time.perf_counter() - started
 
     def run_queries(self) -> None:
         """Run the rules' queries when they are due, one after the other, for ever."""
-        turns: dict[tuple[str, str], Turn] = {}
+        turns: dict[tuple[object, ...], Turn] = {}
+        rules: dict[tuple[object, ...], Rule] = {}
+        shifted = self._engine.shifted
         while True:
             moment = self._now()
+            if shifted != self._engine.shifted:
+                for key, turn in turns.items():
+                    turn.shift(rules[key].settings, self._engine.shifted - shifted, moment)
+                shifted = self._engine.shifted
             rules = {
-                (rule.settings.name, rule.expression): rule
+                (rule.settings.name, rule.expression, *Turn.plan(rule.settings)): rule
                 for rule in self._engine.rules
                 if rule.settings.sql
             }
@@ -126,15 +142,19 @@ class RuleLoop:
             gevent.sleep(min(max(wait, 0.01), TICK))
 
     def _run_query(self, rule: Rule) -> None:
-        moment = self._now()
         try:
             rows = self._query(rule.settings.sql, rule.settings.params)
-        except OculusError as error:
-            self._engine.fail(rule, str(error), moment)
+            failed = ""
+        except Exception as error:
+            rows, failed = (), _told(error)
+        moment = self._now()  # after the query, during which the clock may have been set
+        current = self._engine.get(rule.settings.name)
+        if current is None or current.expression != rule.expression:  # replaced meanwhile
             return
-        if self._engine.get(rule.settings.name) is rule:  # not replaced meanwhile
-            for transition in self._engine.evaluate_rows(rule, rows, moment):
-                self._emit(transition)
+        if failed:
+            self._engine.fail(current, failed, moment)
+        else:
+            self._guarded(current, lambda: self._engine.evaluate_rows(current, rows, moment), moment)
             self.evaluations += 1
 
     def _due(self, monotonic: float) -> list[Rule]:
@@ -153,11 +173,31 @@ class RuleLoop:
                 found.append(rule)
         return found
 
-    def _evaluate(self, rules: list[Rule], figures: Figures, at: Micros | None = None) -> None:
-        moment = self._now() if at is None else at  # one time for the whole pass
-        view = self._view(moment, figures)
-        for rule in slices(rules):
+    def _evaluate(self, rules: list[Rule], figures: Figures) -> None:
+        view = self._view(self._now(), figures)  # one time for the whole pass, unless the clock is set
+        shifted = self._engine.shifted
+        # A cause before what depends on it.
+        for rule in slices(sorted(rules, key=lambda rule: rule.rank)):
+            if shifted != self._engine.shifted:
+                view, shifted = self._view(self._now(), figures), self._engine.shifted
             if self._engine.get(rule.settings.name) is rule:
-                for transition in self._engine.evaluate(view, (rule,)):
-                    self._emit(transition)
+                self._guarded(rule, partial(self._engine.evaluate, view, (rule,)), view.now)
         self.evaluations += len(rules)
+
+    def _guarded(self, rule: Rule, evaluate: Callable[[], list[Transition]], at: Micros) -> None:
+        """Evaluate a rule and tell what changed; what fails is its own health, and stops no other rule."""
+        try:
+            transitions = evaluate()
+        except Exception as error:
+            self._engine.fail(rule, _told(error), at)
+            return
+        for transition in transitions:
+            self._emit(transition)
+
+
+def _told(error: Exception) -> str:
+    """Return what went wrong; a mistake of the program goes to the log with all of it."""
+    if isinstance(error, OculusError):
+        return str(error)
+    logger.opt(exception=error).error("a rule cannot be evaluated")
+    return f"{type(error).__name__}: {error}"

@@ -9,8 +9,7 @@ from __future__ import annotations
 import math
 from array import array
 from bisect import bisect_left, bisect_right, insort
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from itertools import repeat
+from collections.abc import Callable, Mapping, Sequence
 
 from oculus.clock import SECOND
 from oculus.model import Micros
@@ -77,14 +76,13 @@ class Recorded(View):
     ) -> None:
         """Add samples of a series, oldest first, in columns of equal length; the last two as for `add`.
 
-        Raises ValueError when one is older than the one before it; those up to it have been added then.
+        Raises ValueError when one is older than the one before it, or a column is shorter than the others;
+        those up to there are added.
         """
         series = self._series.setdefault(symbol, _Series())
-        none: Iterable[None] = repeat(None, len(ts))
-        columns = zip(
-            ts, values, none if lows is None else lows, none if highs is None else highs, strict=False
-        )
-        for at, value, low, high in columns:
+        lows = [None] * len(ts) if lows is None else lows
+        highs = [None] * len(ts) if highs is None else highs
+        for at, value, low, high in zip(ts, values, lows, highs, strict=True):
             series.append(at, value, low, high)
 
     def last(self, symbol: str) -> Point | None:

@@ -36,6 +36,15 @@ class Turn:
             return cls(_cron(settings, now), 0.0)
         return cls(now, settings.every or SQL_EVERY)
 
+    @staticmethod
+    def plan(settings: RuleSettings) -> tuple[object, ...]:
+        """Return what the turns follow from: another plan begins anew."""
+        return settings.every, settings.schedule, settings.timezone
+
+    def shift(self, settings: RuleSettings, step: int, now: Micros) -> None:
+        """Go with a step of the wall clock, in microseconds: it neither delays a run nor misses one."""
+        self.at = Micros(self.at + step) if self.every else _cron(settings, now)
+
     def passed(self, settings: RuleSettings, now: Micros) -> int:
         """Go on to the next turn after `now`; return how many were missed since the one that is due."""
         missed = -1

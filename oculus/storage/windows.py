@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 import duckdb
 
-from oculus.clock import SECOND
+from oculus.clock import DAY, SECOND
 from oculus.model import Micros
 from oculus.storage.ingest import read_marks
 from oculus.storage.tiers import HIGH, HOUR, LOW, MINUTE, TIERS, Marks, Tier, floor, shard_of
@@ -36,6 +36,9 @@ _AGES = (2 * HOUR, 26 * HOUR)
 
 # For more series than this the rows of all are read: a longer list takes longer than it saves.
 _MOST_SHARDS = 400
+
+# Quantiles hold all their values in memory: of so much time of series at once, a million at one every 30 s.
+_MOST_RANKED = 350 * DAY
 
 _SAMPLES = "metrics"
 
@@ -208,6 +211,12 @@ class _Fetch:
 
     def _read(self, relation: str, stretches: Sequence[_Stretch]) -> None:
         """Add what these rows say to their spans."""
+        held = sum(stretch.end - stretch.start for stretch in stretches if stretch.span.asks("quantile"))
+        if held > _MOST_RANKED and len(stretches) > 1:
+            middle = len(stretches) // 2
+            self._read(relation, stretches[:middle])
+            self._read(relation, stretches[middle:])
+            return
         spread = [stretch.span.asks("stddev") for stretch in stretches]
         ranked = [stretch.span.asks("quantile") for stretch in stretches]
         parameters = sorted(
@@ -277,13 +286,10 @@ def _joined(
 ) -> tuple[str, dict[str, Any]]:
     """Return a FROM clause with the rows of each stretch as `held`, and its values.
 
-    `number` is the stretch's place, or that of another one of the same span; `columns` are further ones by
-    name, with their type.
+    `number` is the stretch's place; `columns` are further ones by name, with their type.
     """
-    places: dict[int, int] = {}
-    numbers = [places.setdefault(id(stretch.span), place) for place, stretch in enumerate(stretches)]
     asked = {
-        "number": ("integer", numbers),
+        "number": ("integer", list(range(len(stretches)))),
         "name": ("varchar", [stretch.span.symbol for stretch in stretches]),
         "since": ("bigint", [stretch.start for stretch in stretches]),
         "until": ("bigint", [stretch.end for stretch in stretches]),

@@ -121,7 +121,7 @@ def _samples(draw: st.DrawFn) -> list[Taken]:
         for after in draw(st.lists(_moments, max_size=25, unique=True)):
             value = draw(_numbers)
             candle = None
-            if not math.isnan(value) and draw(st.integers(0, 5)) == 0:
+            if not math.isnan(value) and draw(st.booleans()):
                 open_ = value + draw(st.integers(-3, 3))
                 above, below = draw(st.integers(0, 2)), draw(st.integers(0, 2))
                 candle = Candle(open_, max(value, open_) + above, min(value, open_) - below)
@@ -217,7 +217,22 @@ def test_a_late_sample_counts_at_once(database: Database) -> None:
     for _ in range(2):
         assert one(database, "sum", 3.5 * 3_600, 4 * HOUR) == 270.0
         assert one(database, "max", 3.5 * 3_600, 4 * HOUR) == 61.0
+        assert one(database, "sum", 2_000, 100 * MINUTE) == 95.0
         roll(database, 4 * HOUR)
+
+
+def test_the_lowest_and_highest_are_those_of_candles(database: Database) -> None:
+    """Of samples as of rollups; the other figures are of what each ended with."""
+    write(
+        database,
+        [Taken("custom.a", 10 * SECOND, 4.0, Candle(3.0, 9.0, 2.5)), Taken("custom.a", 2 * MINUTE, 5.0)],
+    )
+    for _ in range(2):
+        for seconds in (600, 3_600):
+            assert one(database, "min", seconds, 4 * MINUTE) == 2.5
+            assert one(database, "max", seconds, 4 * MINUTE) == 9.0
+            assert one(database, "avg", seconds, 4 * MINUTE) == 4.5
+        roll(database, 4 * MINUTE)
 
 
 def test_rollups_stand_in_for_samples_that_are_gone(database: Database) -> None:
@@ -231,6 +246,7 @@ def test_rollups_stand_in_for_samples_that_are_gone(database: Database) -> None:
     assert one(database, "count", 4 * 3_600 - 10, 6 * HOUR) == len(left)
     assert one(database, "min", 4 * 3_600 - 10, 6 * HOUR) == left[0]
     assert one(database, "avg", 4 * 3_600 - 10, 6 * HOUR) == pytest.approx(sum(left) / len(left))
+    assert one(database, "count", 600, 4 * HOUR) == 18
     # Samples are left from 5:00 on.
     assert one(database, "quantile", 4 * 3_600, 6 * HOUR, 0.0) == 600.0
     assert one(database, "rate", 4 * 3_600, 6 * HOUR) == pytest.approx(1 / 30)
