@@ -19,6 +19,9 @@ from tests.support.servers import wait_for
 # The growth that one query may cause: DuckDB's pages, what functions may take besides, and the reserve.
 MOST_GROWTH = 400e6  # bytes
 
+# Its daemon is driven to the limits of memory and time.
+pytestmark = pytest.mark.alone
+
 CONFIG = """\
 server: {port: $PORT}
 collectors: [{type: self, interval: 1s}]
