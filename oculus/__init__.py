@@ -14,7 +14,13 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from oculus.collectors.base import CollectError, Collector, Context
     from oculus.config.decode import Seconds, Size, between, setting
-    from oculus.config.settings import ChannelSettings, CollectorSettings, CollectorSpec
+    from oculus.config.settings import (
+        ChannelSettings,
+        CollectorSettings,
+        CollectorSpec,
+        RuleSettings,
+    )
+    from oculus.hindsight.script import backtest, evaluate
     from oculus.model import Candle, Event, Sample, Transition
     from oculus.notify.base import Channel
     from oculus.rules.engine import RuleEngine
@@ -31,12 +37,15 @@ _PUBLIC = {
     "Context": "oculus.collectors.base",
     "Event": "oculus.model",
     "RuleEngine": "oculus.rules.engine",
+    "RuleSettings": "oculus.config.settings",
     "Sample": "oculus.model",
     "Seconds": "oculus.config.decode",
     "Size": "oculus.config.decode",
     "Storage": "oculus.storage",
     "Transition": "oculus.model",
+    "backtest": "oculus.hindsight.script",
     "between": "oculus.config.decode",
+    "evaluate": "oculus.hindsight.script",
     "setting": "oculus.config.decode",
 }
 
@@ -51,13 +60,16 @@ __all__ = [
     "Context",
     "Event",
     "RuleEngine",
+    "RuleSettings",
     "Sample",
     "Seconds",
     "Size",
     "Storage",
     "Transition",
     "__version__",
+    "backtest",
     "between",
+    "evaluate",
     "setting",
 ]
 

@@ -11,14 +11,17 @@ import os
 import resource
 import sys
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from functools import partial
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
+import gevent
 from gevent import socket
 from gevent.event import Event as Signal
+from gevent.lock import BoundedSemaphore
 from loguru import logger
 
 from oculus import __version__
@@ -26,23 +29,28 @@ from oculus.clock import SECOND, ClockGuard, now
 from oculus.collectors.base import Context
 from oculus.collectors.contained import make
 from oculus.collectors.scheduler import Scheduler
-from oculus.config.settings import CollectorSpec, ServerSettings, Settings
+from oculus.config import read_rules
+from oculus.config.settings import CollectorSpec, RuleSettings, ServerSettings, Settings
 from oculus.cooperate import slices
-from oculus.errors import ConfigError, OculusError, StartError
+from oculus.errors import Busy, ConfigError, OculusError, StartError
 from oculus.holdup import HoldUp
 from oculus.model import NO_TAGS, Batch, Event, EventType, Micros, Severity, Transition, symbols_of
-from oculus.notify import CHANNELS, channel, installed
-from oculus.notify.dispatch import Dispatcher
+from oculus.notify import made
+from oculus.notify.courier import STORED as NOTICES
+from oculus.notify.courier import Outcome
+from oculus.notify.notice import Notice
+from oculus.notify.outbox import Outbox
 from oculus.pipe import Pipe
 from oculus.rules.derived import DerivedLoop
 from oculus.rules.engine import STORED as ALERTS
-from oculus.rules.engine import RuleEngine, cell
+from oculus.rules.engine import RuleEngine
 from oculus.rules.live import Live
 from oculus.rules.loop import Figures, RuleLoop
+from oculus.rules.rows import Row, rows_of
 from oculus.rules.silence_keeper import SilenceKeeper
 from oculus.rules.silences import Silences
 from oculus.rules.view import Point, View, lookback
-from oculus.storage import ingest, queries
+from oculus.storage import ingest, outbox, queries
 from oculus.storage.database import Database
 from oculus.storage.latest import Latest, Series
 from oculus.storage.readers import Readers
@@ -57,6 +65,7 @@ from oculus.windowed import Window
 
 if TYPE_CHECKING:
     from oculus.collectors.network.uplink import Uplink
+    from oculus.hindsight.backtest import Backtest
 
 # Each probe under way has a connection open, and one that gets none would look like a target that is down.
 # Systems allow 1,024 unless asked for more, for the sake of old programs.
@@ -71,6 +80,12 @@ SWITCH_INTERVAL = 0.001  # seconds
 # A stop must be over within 5 s (the contract with init systems); these leave a margin.
 DRAIN = 3.0  # seconds that the writer has to commit what is queued
 REQUESTS = 0.3  # seconds that requests under way have to end
+
+BACKTEST = 60.0  # seconds that a replay of rules may take
+
+SETTLE = 1.0  # seconds from the end of the start to the first query of a rule
+
+FORGET = 600.0  # seconds between two looks at what need not be remembered of alerts
 
 RESTORED = 3600 * SECOND  # how far back the sparklines reach after a start
 RESTORE_TIMEOUT = 120.0  # seconds: a full scan of a large history on a slow card
@@ -104,7 +119,9 @@ class Oculus:
         self.watchdog = Watchdog()
         self.holdup = HoldUp(lambda told: self._note("oculus", "error", "error", told))
         self.supervisor = Supervisor(self._died)
-        self.dispatcher = Dispatcher(senders(settings))
+        self.outbox = Outbox(
+            self._settle_deliveries, self._put_event, self.supervisor.spawn, self.supervisor.stop, self._dress
+        )  # fmt: skip
         self.silences = Silences()
         self.engine = RuleEngine(settings.rules, tags=self._tags, silenced=self._silenced, started=now())
         self.rule_loop = RuleLoop(
@@ -115,6 +132,7 @@ class Oculus:
         self.uplink: Uplink | None = None
         self._uplink_since = Micros(0)
         self._restored = Signal()
+        self._replaying = BoundedSemaphore(1)
         self.scheduler = Scheduler(
             self.supervisor, self.pipe.put, self._put_event,
             last=self._last_stored, settled=self._restored.wait,
@@ -147,8 +165,9 @@ class Oculus:
         self.holdup.start()
         self.supervisor.spawn("rules", self.rule_loop.run)
         self.supervisor.spawn("rules over time", self.rule_loop.run_windows)
-        self.supervisor.spawn("rules in sql", self.rule_loop.run_queries)
+        self.supervisor.spawn("rules in sql", self._run_queries)
         self.supervisor.spawn("derived", self.derived.run)
+        self.supervisor.spawn("alerts", self._forget_alerts)
         self.web.start()
         self.local = LocalServer.open(self.web, self.database)
         # In slices: with many collectors the first request need not wait for the last of them.
@@ -195,7 +214,10 @@ class Oculus:
         self.web.stop(REQUESTS)
         if self.local is not None:
             self.local.stop(REQUESTS)
-        self.supervisor.stop("upkeep", "rules", "rules over time", "rules in sql", "derived", "watchdog")
+        self.supervisor.stop(
+            "upkeep", "rules", "rules over time", "rules in sql", "derived", "alerts", "watchdog"
+        )
+        self.outbox.close()
         self.holdup.stop()
         self.context.close()
         self._note("oculus", "system", "info", "Oculus is stopping")
@@ -240,7 +262,7 @@ class Oculus:
             self.scheduler.stop(*gone)
         for spec in new:
             self._start_collector(spec)
-        for transition in self.engine.replace(settings.rules, now()):
+        for transition in self.engine.replace(settings.rules, now(), slices):
             self._emit(transition)
         self.derived.load(settings.derived)
         for warning in settings.warnings:
@@ -248,7 +270,7 @@ class Oculus:
         kept = (self.settings.server, self.settings.database, self.settings.log)
         if kept != (settings.server, settings.database, settings.log):
             logger.warning("changes of server, database and log take effect at the next start")
-        self.dispatcher.channels = senders(settings)
+        self.outbox.configure({name: made(spec) for name, spec in settings.channels.items()})
         guards = (self.settings.canaries, self.settings.maintenance)
         self.settings = replace(settings, server=kept[0], database=kept[1], log=kept[2])
         if guards != (settings.canaries, settings.maintenance):
@@ -309,6 +331,8 @@ class Oculus:
         save = partial(self.writer.call, ingest.write_states)
         self.silence_keeper = SilenceKeeper(self.silences, load, save, self._put_event)
         alerts = {key.removeprefix(ALERTS): text for key, text in load(ALERTS).items()}
+        self.outbox.configure({name: made(spec) for name, spec in self.settings.channels.items()})
+        self.outbox.restore(self.writer.call(outbox.waiting), load(NOTICES))
         for transition in self.engine.restore(alerts, now()):
             self._emit(transition)
         # Before the web is up: no ping may meet a heartbeat that is not there yet.
@@ -322,7 +346,7 @@ class Oculus:
             scheduler=self.scheduler,
             engine=self.engine,
             rule_loop=self.rule_loop,
-            dispatcher=self.dispatcher,
+            outbox=self.outbox,
             database=self.database,
             writer=self.writer,
             upkeep=self.upkeep,
@@ -388,6 +412,9 @@ class Oculus:
             sandbox=self.sandbox,
             offer=self.pipe.offer,
             rules=lambda: self.engine.states(self._view(now(), self.rule_loop.figures)),
+            rule_settings=lambda: self.settings.rules,
+            read_rules=self._read_rules,
+            backtest=self._backtest,
             not_ready=self._not_ready,
             metrics=self.telemetry.metrics,
             stale=self._stale,
@@ -395,6 +422,9 @@ class Oculus:
             storage=self.upkeep.report,
             heartbeats=self.heartbeats,
             silences=self.silence_keeper,
+            derived=lambda: self.settings.derived,
+            every=self._every,
+            room=lambda: 1 - max(len(self.pipe) / self.pipe.max_rows, self.pipe.bytes / self.pipe.max_bytes),
         )
 
     # -- long-lived greenlets ---------------------------------------------------------------------------
@@ -406,6 +436,13 @@ class Oculus:
             self._restored.set()
             self.engine.settle(self._stored_with_interval)
         self.upkeep.run()
+
+    def _run_queries(self) -> None:
+        """Run the rules' queries once the start is over: what memory each may take is counted from what the
+        process has at its beginning."""
+        self._restored.wait()
+        gevent.sleep(SETTLE)
+        self.rule_loop.run_queries()
 
     def _restore_latest(self) -> None:
         oldest = self.upkeep.oldest()
@@ -419,12 +456,26 @@ class Oculus:
                 self.latest.restore(stored.symbol, stored.ts, stored.tags, stored.history)
         self.engine.know(slices(series.symbol for series in self.latest))
 
+    def _forget_alerts(self) -> None:
+        """Drop what was remembered of alerts once it counts no more, and what rules know of old series."""
+        while True:
+            gevent.sleep(FORGET)
+            self.engine.forget_all_but({series.symbol for series in self.latest})
+            keys = self.engine.expired()
+            if keys:
+                try:
+                    self.writer.call(ingest.write_states, dict.fromkeys(keys))
+                except OculusError as error:  # it is dropped at the next start
+                    logger.debug("{}", error)
+
     # -- what the stages call ---------------------------------------------------------------------------
 
     def _committed(self, batch: Batch) -> None:
         if batch.samples:
             self.latest.update(batch.samples, now())
             self.rule_loop.changed(symbols_of(batch.samples))
+        if batch.events:
+            self.outbox.stored(self.writer.first_event_id, batch.events)
 
     def _writing(self, error: str) -> None:
         if error:
@@ -456,11 +507,38 @@ class Oculus:
         return now()
 
     def _emit(self, transition: Transition) -> None:
-        self.pipe.put_event(transition.event())
-        self.dispatcher.dispatch(transition)
+        event = self.outbox.event(transition)
+        self.pipe.put_event(event)
+        if self.writer.error:
+            self.outbox.send_unstored(event, transition)
+
+    def _settle_deliveries(
+        self,
+        outcomes: Sequence[tuple[str, Outcome]],
+        states: Mapping[str, str | None],
+        passed_on: Sequence[tuple[int, str]],
+    ) -> None:
+        told = [
+            outbox.Outcome(one.event, channel, one.state, one.at, one.tries, one.notice, one.told)
+            for channel, one in outcomes
+        ]
+        self.writer.call(outbox.settle, told, states, passed_on)
+
+    def _dress(self, notice: Notice, event: int | None) -> Notice:
+        """Add a link to what is told, and the newest values of its first series."""
+        base, first = self.settings.server.public_url.rstrip("/"), notice.alerts[0]
+        path = f"rules/{quote(first.rule, safe='')}" if event is None else f"alerts/{event}"
+        series = self.latest.get(first.symbol) if first.symbol else None
+        return replace(
+            notice,
+            link=f"{base}/{path}" if base else "",
+            history=() if series is None else tuple(series.history),
+        )
 
     def _view(self, at: Micros, figures: Figures) -> View:
-        return Live(at, self._last, figures, self._market_open)
+        return Live(
+            at, self._last, figures, self._market_open, stored=self._stored_time, since=self.engine.started
+        )  # fmt: skip
 
     def _last(self, symbol: str) -> tuple[Point, float] | None:
         """Return a series' value with when it was last found to be so, and how often that is looked at."""
@@ -495,20 +573,37 @@ class Oculus:
         lookbacks = {window.symbol: lookback(self._every(window.symbol)) for window in wanted}
         return self.readers.run(figures, wanted, at, lookbacks)
 
-    def _rows(self, sql: str, params: Mapping[str, Any]) -> list[dict[str, Any]]:
+    def _rows(self, sql: str, params: Mapping[str, Any]) -> list[Row]:
         from oculus.storage import sandbox  # with the second half
 
         found = self.sandbox.run(sandbox.query, sql, dict(params) or None, ceiling=True)
         if found.truncated:
             raise OculusError(f"the query has more than {len(found.rows)} rows")
-        return [
-            {
-                name: cell(kind, value)
-                for (name, kind), value in zip(found.columns, row, strict=True)
-                if value is not None
-            }
-            for row in found.rows
-        ]
+        return rows_of(found.columns, found.rows)
+
+    def _stored_time(self, symbol: str) -> Micros | None:
+        series = self.latest.get(symbol)
+        return None if series is None else series.ts
+
+    def _read_rules(self, text: str) -> Sequence[RuleSettings]:
+        from oculus.vocabulary import vocabulary
+
+        return read_rules(text, vocabulary(), [rule.name for rule in self.settings.rules])
+
+    def _backtest(
+        self, rules: Sequence[RuleSettings], names: Collection[str] | None, since: Micros, until: Micros
+    ) -> Backtest:
+        """Replay rules over the store, one request at a time, in a native thread."""
+        from oculus.hindsight.backtest import backtest
+
+        if not self._replaying.acquire(blocking=False):
+            raise Busy("another backtest is running; try again in a moment")
+        try:
+            return self.readers.run(
+                backtest, rules, names, since, until, self._every, BACKTEST, timeout=BACKTEST + 5.0
+            )
+        finally:
+            self._replaying.release()
 
     def _last_stored(self, symbol: str) -> tuple[Micros, float] | None:
         series = self.latest.get(symbol)
@@ -554,12 +649,6 @@ class Oculus:
         """Log an event, one line, and queue it for the store."""
         logger.log(_LEVELS[event.severity], "{}", event.message)
         self.pipe.put_event(event)
-
-
-def senders(settings: Settings) -> dict[str, Callable[[Transition], object]]:
-    """Return what sends to each channel: the built-in ones, and the installed ones in use."""
-    made = {name: installed(spec) for name, spec in settings.channels.items()}
-    return made | {name: channel(name) for name in CHANNELS}
 
 
 def allow_open_files() -> None:

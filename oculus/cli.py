@@ -13,7 +13,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 from oculus import __version__
-from oculus.commands.parsers import add_parsers, add_probing, add_silencing
+from oculus.commands.parsers import add_hindsight, add_parsers, add_probing, add_silencing
 
 if TYPE_CHECKING:
     from oculus.config import Settings
@@ -41,12 +41,17 @@ class Arguments(argparse.Namespace):
     param: list[tuple[str, Any]]
     destination: str
     force: bool
-    action: Literal["add", "list", "end"]
+    action: Literal["add", "list", "end", "lint", "suggest"]
     matchers: list[str]
     duration: str
     comment: str
     all: bool
     id: str
+    rule: str | None
+    since: str
+    until: str | None
+    names: list[str]
+    symbol: str
 
     @property
     def needs_hub(self) -> bool:
@@ -66,7 +71,7 @@ def execute(arguments: Arguments) -> int:
     """Carry the command out and return the exit status."""
     command: Callable[[Arguments], int]
     commands = {"run": _run, "check": _check, "init": _init, "probe": _probe, "doctor": _doctor}
-    commands["silence"] = _silence
+    commands |= {"silence": _silence, "backtest": _backtest, "derive": _derive, "rules": _rules}
     command = commands.get(arguments.command, _on_store)
     try:
         return command(arguments)
@@ -115,6 +120,7 @@ def _parser() -> argparse.ArgumentParser:
     add_probing(commands)
     add_parsers(commands)
     add_silencing(commands)
+    add_hindsight(commands)
     return parser
 
 
@@ -306,6 +312,27 @@ def _doctor(arguments: Arguments) -> int:
 
 def _silence(arguments: Arguments) -> int:
     from oculus.commands.silence import carry_out
+
+    return _told(lambda: carry_out(arguments))
+
+
+# -- backtest, derive and rules -----------------------------------------------------------------------
+
+
+def _backtest(arguments: Arguments) -> int:
+    from oculus.commands.backtest import carry_out
+
+    return _told(lambda: carry_out(arguments))
+
+
+def _derive(arguments: Arguments) -> int:
+    from oculus.commands.derive import carry_out
+
+    return _told(lambda: carry_out(arguments))
+
+
+def _rules(arguments: Arguments) -> int:
+    from oculus.commands.rules import carry_out
 
     return _told(lambda: carry_out(arguments))
 

@@ -171,6 +171,8 @@ class Event:
     payload: Mapping[str, Any] = field(default_factory=dict)
     # What is to be remembered from now on, stored in the same transaction: a key, and its text or nothing.
     memory: tuple[str, str | None] | None = None
+    # The channels that are to tell it, each a row of `deliveries` in the same transaction.
+    channels: tuple[str, ...] = ()
 
 
 class Operand(NamedTuple):
@@ -206,6 +208,13 @@ class Transition:
     timers: Mapping[str, float] = field(default_factory=dict)  # seconds
     memory: tuple[str, str | None] | None = None
 
+    @property
+    def alert(self) -> str:
+        """What tells this alert from all others: the key under which the engine remembers it."""
+        if self.memory is not None:
+            return self.memory[0]
+        return json.dumps([self.rule, dict(self.labels)], sort_keys=True)
+
     def event(self) -> Event:
         """Return the row of the `events` table that records this transition."""
         return Event(
@@ -227,9 +236,36 @@ class Transition:
                 "operands": [[operand.text, operand.value, operand.age] for operand in self.operands],
                 "suppressed": self.suppressed,
                 "timers": dict(self.timers),
-            },
+            }
+            | ({} if self.memory is None else {"alert": self.memory[0]}),
             memory=self.memory,
         )
+
+    @classmethod
+    def of_event(cls, event: Event) -> Transition:
+        """Return the transition that an event records; raises KeyError or TypeError for another one."""
+        found = dict(event.payload)
+        return cls(
+            ts=event.ts,
+            severity=event.severity,
+            message=event.message,
+            channels=tuple(found.pop("channels")),
+            operands=tuple(Operand(*operand) for operand in found.pop("operands", ())),
+            memory=(found.pop("alert"), None) if "alert" in found else None,
+            **found,
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as values of JSON."""
+        event = self.event()
+        return {**event.payload, "ts": self.ts, "severity": self.severity, "message": self.message}
+
+    @classmethod
+    def of_json(cls, found: Mapping[str, Any]) -> Transition:
+        """Return what `to_json` gave; raises KeyError or TypeError for anything else."""
+        rest = dict(found)
+        ts, severity, message = rest.pop("ts"), rest.pop("severity"), rest.pop("message")
+        return cls.of_event(Event(ts, "", "alert", severity, message, rest))
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from pathlib import Path
 from oculus import __version__
 from oculus.collectors.base import Context, Count
 from oculus.collectors.scheduler import Scheduler
-from oculus.notify.dispatch import Dispatcher
+from oculus.notify.outbox import Outbox
 from oculus.pipe import Pipe
 from oculus.rules.engine import RuleEngine
 from oculus.rules.loop import RuleLoop
@@ -68,7 +68,7 @@ class Telemetry:
     scheduler: Scheduler
     engine: RuleEngine
     rule_loop: RuleLoop
-    dispatcher: Dispatcher
+    outbox: Outbox
     database: Database
     writer: Writer
     upkeep: Upkeep
@@ -95,6 +95,7 @@ class Telemetry:
         pipe, writer, jobs = self.pipe, self.writer, self.scheduler.jobs
         upkeep, usage = self.upkeep, self.upkeep.usage
         states = [rule.state for rule in self.engine.rules]
+        sent, failed, waiting = self.outbox.counts
         dropped = pipe.drops | {"refused_by_database": writer.lost}
         return [
             gauge("oculus_build_info", "Version of the program.", 1, version=__version__),
@@ -130,8 +131,9 @@ class Telemetry:
             ),
             counter("oculus_rule_evaluations_total", "Evaluations of rules.", self.rule_loop.evaluations),
             gauge("oculus_rule_pass_seconds", "Length of the last pass over rules.", self.rule_loop.seconds),
-            counter("oculus_notifications_total", "Transitions handed to channels.", self.dispatcher.sent),
-            counter("oculus_notifications_failed_total", "Channels that failed.", self.dispatcher.failed),
+            counter("oculus_notifications_total", "Messages sent.", sent),
+            counter("oculus_notifications_failed_total", "Tries to send that failed.", failed),
+            gauge("oculus_notifications_waiting", "Steps of alerts that wait to be told.", waiting),
             gauge("oculus_database_damaged", "Whether a damaged part was met.", bool(self.database.damage)),
             gauge("oculus_database_bytes", "Size of the database on disk.", self.database.size()),
             gauge("oculus_database_used_bytes", "Size of what the file holds, the rest is free.", usage.used),

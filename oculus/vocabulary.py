@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from typing import Any, cast
 
 from oculus.collectors import KINDS, collector_class
 from oculus.config import Vocabulary
 from oculus.config.kinds import PluginSource
 from oculus.config.settings import CollectorSettings
-from oculus.notify import ANNOUNCED, CHANNELS
-from oculus.rules import engine, expression, message
+from oculus.notify import CHANNELS, channel_class
+from oculus.rules import expression, message, rule
 from oculus.rules.derived import ordered, parse
 
 
@@ -43,10 +43,9 @@ def vocabulary() -> Vocabulary:
 
     return Vocabulary(
         collectors={kind: settings_of(kind) for kind in KINDS},
-        channels=frozenset(CHANNELS),
-        announced_channels=ANNOUNCED,
+        channels={kind: partial(channel_class, kind) for kind in CHANNELS},
         check_condition=expression.parse,
-        check_rule=engine.check,
+        check_rule=rule.check,
         check_message=message.check,
         check_derived=lambda settings: ordered(map(parse, settings)),
         check_canary=_check_canary,

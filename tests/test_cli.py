@@ -151,13 +151,13 @@ def test_check_approves_a_right_configuration(arguments: list[str]) -> None:
 
 
 def test_check_tells_warnings_and_approves() -> None:
-    """What is accepted for now is told, and is no failure."""
-    Path("c.yaml").write_text("notifications:\n  slack: {webhook_url: x}\n")
+    """What is accepted though it is likely not what was meant is told, and is no failure."""
+    Path("c.yaml").write_text("rules: [{name: a, condition: x > 1, channels: [slack]}]\n")
     assert oculus("check", "c.yaml") == Ended(
         0,
-        "c.yaml: good, 0 collectors and 0 rules\n",
+        "c.yaml: good, 0 collectors and 1 rules\n",
         (
-            'c.yaml:2: notifications.slack: the channel "slack" is not available yet;'
+            'c.yaml:1: rules[0].channels[0]: the channel "slack" is not configured;'
             " its alerts go to the log (warning)\n"
         ),
     )

@@ -66,7 +66,7 @@ def test_every_collector_kind_is_in_the_manual(kind: str) -> None:
 def test_every_route_is_in_the_manual() -> None:
     """Each path that the server answers is in the table of the HTTP interface."""
     table = DOCS["api.md"]
-    for _, path, _ in server.routes(*[MagicMock()] * 4):
+    for _, path, _ in server.routes(*[MagicMock()] * 5):
         shown = re.sub(r"<(\w+)(:path)?>", r"{\1}", path)
         assert f"`{shown}`" in table or shown.startswith("/static/"), path
 

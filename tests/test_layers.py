@@ -13,13 +13,14 @@ PACKAGE = Path(__file__).resolve().parents[1] / "oculus"
 # Lower may not import higher, nor may two stages of one rank import each other.
 RANKS = {
     "": 0, "model": 0, "errors": 0, "clock": 0, "assets": 0, "supervise": 0, "cooperate": 0, "beside": 0,
-    "holdup": 0, "threads": 0, "cron": 0, "windowed": 0, "windows": 0, "zones": 0,
+    "holdup": 0, "threads": 0, "cron": 0, "windowed": 0, "windows": 0, "zones": 0, "templates": 0,
     "config": 1, "pipe": 1,
     "logs": 2, "storage": 2, "collectors": 2,
     "rules": 3, "notify": 3,
-    "web": 4, "plugins": 4,
-    "telemetry": 5, "vocabulary": 5, "app": 6, "commands": 6,
-    "cli": 7, "__main__": 8,
+    "hindsight": 4,
+    "web": 5, "plugins": 5,
+    "telemetry": 6, "vocabulary": 6, "app": 7, "commands": 7,
+    "cli": 8, "__main__": 9,
 }  # fmt: skip
 
 # Third-party packages that belong to one folder.

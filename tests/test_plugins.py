@@ -11,19 +11,19 @@ from pathlib import Path
 
 import pytest
 
-from oculus.app import senders
 from oculus.collectors.base import Context
 from oculus.collectors.contained import Unmade, make
 from oculus.config import Settings
 from oculus.config.settings import CollectorSpec
 from oculus.errors import ConfigError
 from oculus.model import Micros, Transition
-from oculus.notify.dispatch import Dispatcher
+from oculus.notify import made
+from oculus.notify.base import Undelivered
+from oculus.notify.notice import Notice
 from oculus.plugins import Plugins
 from tests.support.command import oculus
 from tests.support.configs import mistakes_of, settings_of, write
 from tests.support.daemon import ROOT, Daemon
-from tests.support.log import logged
 from tests.support.servers import wait_for
 
 # The example of the design, to the letter.
@@ -378,15 +378,13 @@ def test_an_installed_channel_has_settings(installed: Callable[..., None], tmp_p
     settings = settings_of(
         "notifications: {ops: {type: bell, door: back, times: 2}, bell: {door: side}}\n" + rule
     )
-    dispatcher = Dispatcher(senders(settings))
+    channels = {name: made(spec) for name, spec in settings.channels.items()}
     step = Transition(Micros(1), "a", "firing", "inactive", "warn", "m", Micros(1), channels=("ops", "bell"))
-    with logged(format="json") as log:
-        dispatcher.dispatch(step)
-    assert dispatcher.sent == 1
-    (record,) = log.records
-    assert record["message"] == (
-        "channel bell failed: it cannot be made: KeyError: 'side' (in inst_door.py:16)"
-    )
+    notice = Notice("1", "first", (step,), (), Micros(1), Micros(1))
+    channels["ops"].deliver(notice)
+    assert channels["ops"].rung == ["aa"]  # type: ignore[attr-defined]
+    with pytest.raises(Undelivered, match=r"it cannot be made: KeyError: 'side' \(in inst_door.py:16\)"):
+        channels["bell"].deliver(notice)
     wrong = mistakes_of("notifications:\n  bell: {times: 5, dor: x}\n" + rule.replace("ops, ", ""))
     assert wrong == [
         "c.yaml:2: notifications.bell.times: 5 is out of range (1 to 3)",

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any
 
+import pytest
+
+from tests.support import command
 from tests.support.daemon import Daemon
 from tests.support.servers import wait_for
 
@@ -84,6 +89,71 @@ def test_the_rows_of_a_query_are_alerts(daemon: Start) -> None:
     broken = wait_for(lambda: (found := oculus.json("/api/rules/broken"))["health"] == "error" and found)
     assert "nothing" in broken["error"]
     assert oculus.json("/api/rules/spread")["health"] == "ok"
+
+
+def test_a_backtest_tells_what_happened(daemon: Start) -> None:
+    """On the same samples: the same alerts, within the second in which the daemon looks at its rules; by the
+    API, by the command line beside the daemon, and without it."""
+    config = QUICK + (
+        "rules:\n"
+        '  - {name: hot, condition: "custom.*.temp > 30", for: 700ms}\n'
+        '  - {name: mean, condition: "max(custom.a.temp, 3s) > 33", every: 500ms, no_data: ok}\n'
+        '  - {name: kept, condition: "custom.b.temp > 30", keep_firing_for: 500ms, depends_on: [hot]}\n'
+    )
+    oculus = daemon(config)
+    for a, b in ((20, 20), (31, 20), (31, 31), (34, 20), (20, 20), (20, 31), (31, 31), (20, 20)):
+        push(oculus, custom__a__temp=a, custom__b__temp=b)
+        time.sleep(0.9)  # the daemon's own time is what this is about
+    wait_for(lambda: all(rule["state"] == "inactive" for rule in oculus.json("/api/rules")["rules"]))
+
+    def firings(name: str) -> list[tuple[str, float, float]]:
+        steps = reversed(oculus.json(f"/api/alerts?rule={name}&limit=1000")["alerts"])
+        begun: dict[str, float] = {}
+        found = []
+        for step in steps:
+            if step["state"] == "firing":
+                begun.setdefault(step["symbol"], seconds(step["ts"]))
+            elif step["previous"] == "firing":
+                found.append((step["symbol"], begun.pop(step["symbol"]), seconds(step["ts"])))
+        return sorted(found)
+
+    def told(answer: dict[str, Any], name: str) -> list[tuple[str, float, float]]:
+        (rule,) = (rule for rule in answer["rules"] if rule["name"] == name)
+        assert rule["error"] == ""
+        return sorted(
+            (found["symbol"], seconds(found["started_at"]), seconds(found["ended_at"]))
+            for found in rule["intervals"]
+        )
+
+    answer = oculus.post("/api/backtest", json={"since": "1h"}).json()
+    live = {name: firings(name) for name in ("hot", "mean", "kept")}
+    assert all(live.values())
+    for name, expected in live.items():
+        found = told(answer, name)
+        assert [symbol for symbol, *_ in found] == [symbol for symbol, *_ in expected], name
+        for (_, *times), (_, *others) in zip(found, expected, strict=True):
+            assert times == pytest.approx(others, abs=1.6), name
+    arguments = (
+        "backtest",
+        "--rule",
+        "hot",
+        "--since",
+        "1h",
+        "--format",
+        "json",
+        "--db",
+        str(oculus.database),
+    )
+    beside = command.oculus(*arguments).json()
+    assert told(beside, "hot") == told(answer, "hot")
+    oculus.stop()
+    alone = command.oculus(*arguments, "--config", str(oculus.folder / "config.yaml")).json()
+    assert told(alone, "hot") == told(answer, "hot")
+
+
+def seconds(text: str) -> float:
+    """Return a time as seconds since 1970."""
+    return datetime.fromisoformat(text).timestamp()
 
 
 def test_a_kill_between_pending_and_firing_delays_nothing(daemon: Start) -> None:

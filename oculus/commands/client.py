@@ -55,9 +55,10 @@ class Client:
         """Return the answer of /api/query; raises Refused."""
         return self.call("POST", "/api/query", {"sql": sql, "params": dict(params) or None})
 
-    def call(self, method: str, path: str, body: Any = None) -> dict[str, Any]:
-        """Return the JSON that a path of the API answers; raises Refused."""
+    def call(self, method: str, path: str, body: Any = None, patience: float = _SILENCE) -> dict[str, Any]:
+        """Return the JSON that a path of the API answers within `patience` seconds; raises Refused."""
         with _told_plainly():
+            self._http.sock.settimeout(patience)
             data = None if body is None else json.dumps(body)
             self._http.request(method, path, data, {"Content-Type": "application/json"})
             answer = json.loads(self._http.getresponse().read())
@@ -82,6 +83,18 @@ class Client:
                 return str(line["file"])
             told(line["progress"], line["bytes"])
         raise Refused("the daemon ended before the copy was whole")
+
+    def work(self, kind: str, request: Mapping[str, Any], told: Told) -> dict[str, Any]:
+        """Have long work done; return what it came to. `told(part, bytes)` is called meanwhile.
+
+        Raises Refused.
+        """
+        for line in self._lines(f"/local/{kind}", json.dumps(request)):
+            _check(line)
+            if "result" in line:
+                return dict(line["result"])
+            told(line["progress"], line["bytes"])
+        raise Refused("the daemon ended before it had answered")
 
     def _lines(self, path: str, body: str) -> Iterator[dict[str, Any]]:
         with _told_plainly():

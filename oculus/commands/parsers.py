@@ -142,6 +142,90 @@ def add_silencing(commands: argparse._SubParsersAction[argparse.ArgumentParser])
     end.add_argument("id", metavar="ID", help="as oculus silence list shows it")
 
 
+def add_hindsight(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the commands that ask the stored history about rules and derived values."""
+    backtest = commands.add_parser(
+        "backtest",
+        help="tell what rules would have done over the stored history",
+        description="Replays rules over the stored history and prints when they would have fired, and the"
+        " messages that would have been sent. Changes nothing. With --config it is that file's rules.",
+        allow_abbrev=False,
+    )
+    backtest.add_argument("--rule", metavar="NAME", help="only this rule (default: all)")
+    _over(backtest, "7d")
+    backtest.add_argument(
+        "--until", metavar="T", type=_moment, help="the end: a duration ago, or a time (default: now)"
+    )
+    derive = commands.add_parser(
+        "derive",
+        help="compute the history of derived values",
+        description="Computes derived values for the time before they were configured, and stores what is"
+        " not there yet; what is there stays. Running it twice adds nothing.",
+        allow_abbrev=False,
+    )
+    derive.add_argument(
+        "names", metavar="NAME", nargs="*",
+        help="only these, with the derived values that they are made of (default: all)",
+    )  # fmt: skip
+    derive.add_argument(
+        "--backfill", action="store_true", required=True, help="compute what is missing in the past"
+    )
+    _over(derive, "30d", form=False)
+    rules = commands.add_parser(
+        "rules",
+        help="look for what is odd about rules, or suggest one",
+        description="Holds rules against the stored history: oculus rules lint tells what is odd about them,"
+        " oculus rules suggest SYMBOL which threshold would suit.",
+        allow_abbrev=False,
+    )
+    actions = rules.add_subparsers(dest="action", required=True, metavar="ACTION")
+    lint = actions.add_parser(
+        "lint",
+        help="tell what is odd about rules",
+        description="Tells of rules that read what was never stored, can never fire, always do, or do not see"
+        " what they are about. Status 1 when something needs attention (warn), 0 otherwise.",
+        allow_abbrev=False,
+    )
+    _over(lint, "30d")
+    suggest = actions.add_parser(
+        "suggest",
+        help="suggest a threshold for a series",
+        description="Tries thresholds for a series out over the stored history, and prints the rule that"
+        " suits best, ready to be pasted.",
+        allow_abbrev=False,
+    )
+    suggest.add_argument("symbol", metavar="SYMBOL", help="the series, such as net.http.site.rtt")
+    _over(suggest, "30d")
+
+
+def _over(parser: argparse.ArgumentParser, since: str, *, form: bool = True) -> None:
+    """Add what says where history is, how much of it is meant, and how it is told."""
+    parser.add_argument("--config", metavar="FILE", help="the configuration to go by")
+    parser.add_argument("--db", metavar="PATH", type=_file, help="the database (default: oculus.db)")
+    parser.add_argument(
+        "--since", metavar="T", default=since, type=_moment,
+        help=f"the beginning: a duration ago, or a time ({since})",
+    )  # fmt: skip
+    if form:
+        parser.add_argument(
+            "--format", choices=("table", "json"), default="table", help="how it is printed (table)"
+        )
+
+
+def _moment(text: str) -> str:
+    from oculus.clock import parse_iso
+    from oculus.config.decode import parse_duration
+
+    for read in (parse_duration, parse_iso):
+        try:
+            read(text)
+        except (ValueError, OverflowError):
+            continue
+        return text
+    told = f"{text!r} is neither a duration (7d) nor a time (2026-01-31T12:00Z)"
+    raise argparse.ArgumentTypeError(told)
+
+
 def _matcher(text: str) -> str:
     from oculus.rules.silences import Matcher, SilenceError
 

@@ -60,7 +60,7 @@ def carry_out(arguments: Arguments) -> None:
 
 def query(store: Store, sql: str, params: Mapping[str, Any], form: Literal["table", "csv", "json"]) -> None:
     """Print the rows of a statement that reads, at most a thousand."""
-    answer = _either(store, lambda client: client.query(sql, params), lambda: _query(store, sql, params))
+    answer = either(store, lambda client: client.query(sql, params), lambda: _query(store, sql, params))
     columns = [(column["name"], column["type"]) for column in answer["columns"]]
     rows = answer["rows"]
     if form == "table":
@@ -89,7 +89,7 @@ def copy(store: Store, kind: Literal["backup", "parquet", "csv"], sql: str, to: 
         return destination.take(beside.copies_of(store.path) / name)
 
     def own() -> int:
-        with _opened(store) as database:
+        with opened(store) as database:
             made = _make(database, kind, sql, progress)
             try:
                 return destination.take(made.path)
@@ -97,7 +97,7 @@ def copy(store: Store, kind: Literal["backup", "parquet", "csv"], sql: str, to: 
                 made.discard()
 
     try:
-        size = _either(store, asked, own)
+        size = either(store, asked, own)
     finally:
         progress.clear()
     _done(f"{to}: {output.size_text(size)} in {time.monotonic() - started:.1f} s")
@@ -163,7 +163,7 @@ def _statement(sql: str | None) -> str:
     return found
 
 
-def _either(store: Store, asked: Callable[[Client], _T], own: Callable[[], _T]) -> _T:
+def either(store: Store, asked: Callable[[Client], _T], own: Callable[[], _T]) -> _T:
     """Return what the running daemon gives, else what the file does that no daemon has open."""
     for pause in (*_PAUSES, None):
         client = Client.of(store.path)
@@ -197,7 +197,8 @@ def _query(store: Store, sql: str, params: Mapping[str, Any]) -> dict[str, Any]:
 
 
 @contextmanager
-def _opened(store: Store) -> Iterator[Database]:
+def opened(store: Store) -> Iterator[Database]:
+    """Open the file, which no daemon has open, for the length of a block."""
     from oculus.storage import copies
     from oculus.storage.database import Database
 

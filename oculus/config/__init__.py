@@ -6,14 +6,14 @@ Which collector kinds and channels exist is told by a `Vocabulary`, so that this
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from oculus.config import document
-from oculus.config.decode import decode, did_you_mean
+from oculus.config.decode import decode, did_you_mean, encode
 from oculus.config.document import Mistakes, Node
-from oculus.config.kinds import InstalledChannels, Kinds, PluginSource
+from oculus.config.kinds import LOG, Channels, Kinds, PluginSource
 from oculus.config.settings import (
     CollectorSettings,
     CollectorSpec,
@@ -27,7 +27,7 @@ from oculus.config.settings import (
 )
 from oculus.errors import ConfigError, ExpressionError
 
-__all__ = ["Settings", "Vocabulary", "kinds", "load", "loads"]
+__all__ = ["Settings", "Vocabulary", "kinds", "load", "loads", "read_rules", "rule_yaml"]
 
 _T = TypeVar("_T")
 
@@ -40,15 +40,14 @@ class Vocabulary:
     """What a configuration may speak of.
 
     `collectors` gives the settings class of each kind, `type` or `type/probe`; the class is made when it
-    is asked for, so that only the kinds in use are imported. `announced_channels` are known names that this
-    version does not serve yet: they are accepted with a warning. `check_condition`, `check_rule` (do its
+    is asked for, so that only the kinds in use are imported; `channels` likewise the class of each kind of
+    channel. `check_condition`, `check_rule` (do its
     expressions fit together?) , `check_message` and `check_derived` raise ExpressionError,
     `check_canary` ValueError. `plugins` gives the kinds and channels that are not built in.
     """
 
     collectors: Mapping[str, Callable[[], type[CollectorSettings]]]
-    channels: frozenset[str]
-    announced_channels: frozenset[str]
+    channels: Mapping[str, Callable[[], type]]
     check_condition: Callable[[str], object]
     check_rule: Callable[[RuleSettings], object]
     check_message: Callable[[str], object]
@@ -82,6 +81,29 @@ def loads(text: str, name: str, vocabulary: Vocabulary, environ: Mapping[str, st
     return _settings(document.parse(text, name, mistakes, environ), vocabulary, mistakes)
 
 
+def read_rules(text: str, vocabulary: Vocabulary, others: Collection[str] = ()) -> tuple[RuleSettings, ...]:
+    """Return the rules of a YAML (or JSON) text: one, or a list; raises ConfigError.
+
+    They may depend on `others`; their channels are not looked at. Environment variables are not filled in.
+    """
+    mistakes = Mistakes()
+    given = document.fragment(text, "rule", mistakes)
+    listed = replace(given, value=[given]) if isinstance(given.value, dict) else given
+    entries = [] if mistakes.errors else _items({"rules": listed}, "rules", mistakes)
+    rules = _rules(entries, vocabulary, mistakes, others)
+    if not rules and not mistakes.errors:
+        mistakes.add(given, "", "there is no rule in it")
+    if mistakes.errors:
+        alone = listed is not given
+        raise ConfigError([told.replace("rules[0].", "", 1) if alone else told for told in mistakes.errors])
+    return rules
+
+
+def rule_yaml(rule: RuleSettings) -> str:
+    """Return a rule as it stands in a file, defaults left out."""
+    return document.written(encode(rule))
+
+
 def _settings(root: Node, vocabulary: Vocabulary, mistakes: Mistakes) -> Settings:
     sections = root.value
     assert isinstance(sections, dict)
@@ -101,9 +123,12 @@ def _settings(root: Node, vocabulary: Vocabulary, mistakes: Mistakes) -> Setting
     known_kinds = Kinds(vocabulary.collectors, vocabulary.plugins)
     known_kinds.plug(sections.get("plugins"), mistakes)
     collectors = _collectors(sections, known_kinds, mistakes)
-    installed = InstalledChannels(vocabulary.plugins)
-    channels = _channels(sections, vocabulary, installed, mistakes)
-    rules = _rules(sections, vocabulary, channels, installed, mistakes)
+    channels = Channels(vocabulary.channels, vocabulary.plugins)
+    _channels(sections, channels, mistakes)
+    rules = _rules(
+        _items(sections, "rules", mistakes), vocabulary, mistakes,
+        look=lambda node, path: _rule_channels(node, path, channels, mistakes),
+    )  # fmt: skip
     derived = _derived(sections, vocabulary.check_derived, mistakes)
     windows = [
         decode(node, MaintenanceSettings, path, mistakes)
@@ -120,7 +145,7 @@ def _settings(root: Node, vocabulary: Vocabulary, mistakes: Mistakes) -> Setting
         derived=derived,
         maintenance=tuple(window for window in windows if window is not None),
         canaries=canaries,
-        channels=installed.used,
+        channels=channels.used,
     )  # fmt: skip
 
 
@@ -218,44 +243,47 @@ def _collectors(sections: dict[str, Node], kinds: Kinds, mistakes: Mistakes) -> 
     return tuple(specs)
 
 
-def _channels(
-    sections: dict[str, Node], vocabulary: Vocabulary, installed: InstalledChannels, mistakes: Mistakes
-) -> set[str]:
-    """Check `notifications:` and return the names of the channels that a rule may use."""
+def _channels(sections: dict[str, Node], channels: Channels, mistakes: Mistakes) -> None:
+    """Take the channels of `notifications:` into use."""
     node = sections.get("notifications")
-    usable = set(vocabulary.channels)
     if node is None or node.value is None:
-        return usable
+        return
     if not isinstance(node.value, dict):
         mistakes.add(node, "notifications", f"is {node.kind} (a mapping of channels)")
-        return usable
+        return
     for name, channel in node.value.items():
         given = channel.value.get("type") if isinstance(channel.value, dict) else None
         kind = given.value if given is not None and isinstance(given.value, str) else name
         path = f"notifications.{name}"
-        if kind in vocabulary.announced_channels:
-            told = f'the channel "{kind}" is not available yet; its alerts go to the log'
-            mistakes.warn(channel, path, told)
-            usable.add(name)
-        elif kind in vocabulary.channels or installed.use(name, kind, channel, path, mistakes):
-            usable.add(name)
-        else:
-            known = vocabulary.channels | vocabulary.announced_channels | installed.names
-            mistakes.add(
-                channel, path, f'unknown channel "{kind}"{did_you_mean(kind, known)}',
-                line=node.key_lines.get(name),
-            )  # fmt: skip
-    return usable
+        line = node.key_lines.get(name)
+        if kind == LOG:
+            channels.logs.add(name)
+            if isinstance(channel.value, dict) and channel.value.keys() - {"type"}:
+                mistakes.add(channel, path, 'the channel "log" takes no settings', line=line)
+        elif not channels.use(name, kind, channel, path, mistakes):
+            known = {LOG, *channels.builtin, *channels.names}
+            mistakes.add(channel, path, f'unknown channel "{kind}"{did_you_mean(kind, known)}', line=line)
+    for name, spec in channels.used.items():
+        fallback = spec.settings.fallback if spec.settings is not None else ""
+        if fallback and (
+            fallback == name or fallback not in (*channels.logs, *channels.used, *channels.wrong)
+        ):
+            told = "is the channel itself" if fallback == name else f'names no channel: "{fallback}"'
+            mistakes.add(node.value[name], f"notifications.{name}.fallback", told)
 
 
 def _rules(
-    sections: dict[str, Node], vocabulary: Vocabulary, channels: set[str], installed: InstalledChannels,
-    mistakes: Mistakes,
+    entries: list[tuple[str, Node]], vocabulary: Vocabulary, mistakes: Mistakes,
+    others: Collection[str] = (), look: Callable[[Node, str], None] = lambda node, path: None,
 ) -> tuple[RuleSettings, ...]:  # fmt: skip
+    """Return the rules of these entries, which come with their paths and are given to `look`.
+
+    `others` are rules of other files that they may depend on.
+    """
     rules: list[RuleSettings] = []
     taken: dict[str, str] = {}
     places: dict[str, tuple[str, Node]] = {}
-    for path, node in _items(sections, "rules", mistakes):
+    for path, node in entries:
         assert isinstance(node.value, dict)
         rule = decode(node, RuleSettings, path, mistakes)
         # Looked at whatever else is wrong with the rule: all mistakes are told at once.
@@ -269,7 +297,7 @@ def _rules(
                 vocabulary.check_rule(rule)
             except ExpressionError as error:
                 mistakes.add(node, f"{path}.until", str(error))
-        _rule_channels(node, path, vocabulary, channels, installed, mistakes)
+        look(node, path)
         name = node.value.get("name")
         if name is not None and isinstance(name.value, str):
             first = taken.setdefault(name.value, path)
@@ -281,11 +309,11 @@ def _rules(
     for rule in rules:
         path, node = places[rule.name]
         for other in rule.depends_on:
-            if other not in taken or other == rule.name:
+            if (other not in taken and other not in others) or other == rule.name:
                 told = (
                     "is the rule itself"
                     if other == rule.name
-                    else f'names no rule: "{other}"{did_you_mean(other, taken)}'
+                    else f'names no rule: "{other}"{did_you_mean(other, (*taken, *others))}'
                 )
                 mistakes.add(node, f"{path}.depends_on", told)
     return tuple(rules)
@@ -305,10 +333,8 @@ def _expression(rule: Node, key: str, path: str, check: Callable[[str], Any], mi
     return True
 
 
-def _rule_channels(
-    rule: Node, path: str, vocabulary: Vocabulary, channels: set[str], installed: InstalledChannels,
-    mistakes: Mistakes,
-) -> None:  # fmt: skip
+def _rule_channels(rule: Node, path: str, channels: Channels, mistakes: Mistakes) -> None:
+    """Check the channels that a rule names; one that needs no settings need not be configured."""
     assert isinstance(rule.value, dict)
     listed = rule.value.get("channels")
     if listed is None:
@@ -316,13 +342,14 @@ def _rule_channels(
     for index, node in enumerate(listed.value if isinstance(listed.value, list) else [listed]):
         name = node.value
         here = f"{path}.channels[{index}]"
-        if not isinstance(name, str) or node.broken or name in channels:
+        if (
+            not isinstance(name, str)
+            or node.broken
+            or name in (*channels.logs, *channels.used, *channels.wrong)
+        ):
             continue
-        if name in vocabulary.announced_channels:
+        if name in channels.builtin:
             mistakes.warn(node, here, f'the channel "{name}" is not configured; its alerts go to the log')
-            continue
-        # One that needs no settings need not be configured.
-        if name in installed.used or installed.use(name, name, replace(node, value=None), here, mistakes):
-            continue
-        known = channels | vocabulary.announced_channels | installed.names
-        mistakes.add(node, here, f'unknown channel "{name}"{did_you_mean(name, known)}')
+        elif not channels.use(name, name, replace(node, value=None), here, mistakes):
+            known = {*channels.logs, *channels.used, *channels.builtin, *channels.names}
+            mistakes.add(node, here, f'unknown channel "{name}"{did_you_mean(name, known)}')

@@ -56,6 +56,34 @@ def setting(
     return dataclasses.field(default=default, metadata=metadata, repr=not secret)
 
 
+def encode(settings: Any) -> dict[str, Any]:
+    """Return what a file says of settings of scalars, lists and mappings, defaults left out."""
+    said = {}
+    for key, field in keys_of(type(settings)).items():
+        value = getattr(settings, field.name)
+        made = field.default_factory
+        default = field.default if made is dataclasses.MISSING else made()
+        if value != default:
+            hint = get_type_hints(type(settings))[field.name]
+            said[key] = _duration_text(value) if hint is Seconds else _plain(value)
+    return said
+
+
+def _duration_text(seconds: float) -> str:
+    """Return a duration as it is written: in the largest unit that gives a whole number."""
+    for unit in ("w", "d", "h", "m", "s", "ms"):
+        count = seconds / _UNITS[unit]
+        if count >= 1 and count == int(count):
+            return f"{int(count)}{unit}"
+    return f"{seconds!r}s"
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return dict(value)
+    return list(value) if isinstance(value, tuple) else value
+
+
 # -- scalars ------------------------------------------------------------------------------------------
 
 

@@ -117,6 +117,24 @@ def parse(text: str, name: str, mistakes: Mistakes, environ: Mapping[str, str] =
     return reader.mapping(reader.expand(reader.yaml(text, name), ""), name)
 
 
+def fragment(text: str, name: str, mistakes: Mistakes) -> Node:
+    """Parse YAML text that came from outside: no environment variable is filled in, no file included."""
+    return _Reader(mistakes, {}).yaml(text, name)
+
+
+def written(values: Mapping[str, Any]) -> str:
+    """Return plain values as YAML, texts of several lines as such."""
+
+    class Dumper(yaml.SafeDumper):
+        """As people write it."""
+
+    def text(dumper: yaml.SafeDumper, value: str) -> yaml_nodes.ScalarNode:
+        return dumper.represent_scalar("tag:yaml.org,2002:str", value, "|" if "\n" in value else None)
+
+    Dumper.add_representer(str, text)
+    return yaml.dump(dict(values), Dumper=Dumper, sort_keys=False, allow_unicode=True, width=100)
+
+
 class _Reader:
     """Reads one tree of files; remembers which are open so that a file cannot include itself."""
 

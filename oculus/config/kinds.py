@@ -200,30 +200,36 @@ def _below(names: Iterable[str], start: str) -> Iterator[str]:
     return (name.removeprefix(start) for name in names if name.startswith(start))
 
 
-class InstalledChannels:
-    """Channels that installed packages bring: looked for when a name is unknown.
+LOG = "log"  # the channel that is always there, and takes no settings
+
+
+class Channels:
+    """The kinds of channels: built in, or of installed packages, which are looked for when a name is unknown.
 
     `used` are those that are configured, or named by a rule.
     """
 
-    def __init__(self, plugins: PluginSource) -> None:
+    def __init__(self, builtin: Mapping[str, Callable[[], type]], plugins: PluginSource) -> None:
+        self.builtin = builtin
+        self.logs = {LOG}  # names that stand for the log
+        self.wrong: set[str] = set()  # names whose settings are wrong, which was told
         self._plugins = plugins
         self._names: frozenset[str] | None = None
         self.used: dict[str, ChannelSpec] = {}
 
     @property
     def names(self) -> frozenset[str]:
-        """The names of all that are installed."""
+        """The kinds that are installed."""
         if self._names is None:
             self._names = frozenset(self._plugins.installed("channels"))
         return self._names
 
     def use(self, name: str, kind: str, node: Node, path: str, mistakes: Mistakes) -> bool:
         """Take the channel `kind` into use under a name, with its settings; return whether there is one."""
-        if kind not in self.names:
+        if kind not in self.builtin and kind not in self.names:
             return False
         try:
-            plugin: Any = self._plugins.channel(kind)
+            plugin: Any = self.builtin[kind]() if kind in self.builtin else self._plugins.channel(kind)
         except ConfigError as error:
             for mistake in error.mistakes:
                 mistakes.add(node, path, mistake)
@@ -238,8 +244,12 @@ class InstalledChannels:
         try:
             settings = decode(node, cls.Settings, path, mistakes, ignore=frozenset({"type"}))
         except Exception as failure:
+            if kind in self.builtin:
+                raise
             mistakes.add(node, path, self._plugins.blame(failure, plugin))
             return True
-        if settings is not None:
+        if settings is None:
+            self.wrong.add(name)
+        else:
             self.used[name] = ChannelSpec(plugin, settings)
         return True

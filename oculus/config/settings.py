@@ -8,10 +8,12 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC
 from typing import Literal
 
 from oculus.config.decode import Seconds, Size, between, setting
 from oculus.cron import check_cron
+from oculus.errors import ExpressionError
 from oculus.model import Severity, is_symbol, slug
 from oculus.windows import Window, parse_cron, parse_once, parse_weekly
 from oculus.zones import check_zone, zone_or_local
@@ -56,6 +58,11 @@ def _check_rule_name(name: str) -> None:
         raise ValueError(f"{name!r} cannot name a rule (a name such as slow_site)")
 
 
+def _check_url(url: str) -> None:
+    if url and not url.startswith(("http://", "https://")):
+        raise ValueError(f"{url!r} is not a URL (such as https://oculus.example.com)")
+
+
 def _check_path(path: str) -> None:
     # DuckDB would keep everything in memory, and lose it.
     if not path or "\0" in path:
@@ -89,6 +96,9 @@ class ServerSettings:
     token: str = setting("", help="password of the pages and the API; none when empty", secret=True)
     insecure: bool = setting(False, help="allow to listen beyond loopback without a token")
     hosts: tuple[str, ...] = setting((), help="host names that this server answers to besides its addresses")
+    public_url: str = setting(
+        "", help="address at which people reach the pages, for links in messages", check=_check_url
+    )
 
     @property
     def loopback(self) -> bool:
@@ -278,9 +288,56 @@ class MaintenanceSettings:
         return parse_once(self.start, self.end, zone)
 
 
+def _check_template(text: str) -> None:
+    from oculus.templates import check
+
+    try:
+        check(text)
+    except ExpressionError as error:
+        raise ValueError(f"is no template: {error}") from None
+
+
+def _check_quiet(text: str) -> None:
+    if text:
+        parse_weekly(text, UTC)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChannelSettings:
-    """What every channel can be told: nothing."""
+    """What every channel can be told: how alerts become messages, and what happens to those that fail."""
+
+    group_by: tuple[str, ...] = setting(
+        ("rule",), help="what the alerts of one message have in common: labels, rule, severity"
+    )
+    group_wait: Seconds = setting(
+        Seconds(30.0),
+        help="time from the first alert of a group to its message",
+        check=between(0, LONGEST, "s"),
+    )
+    group_interval: Seconds = setting(
+        Seconds(300.0), help="time from one message of a group to the next", check=between(0.1, LONGEST, "s")
+    )
+    repeat: Seconds = setting(
+        Seconds(14_400.0), help="how often it is told again that a group fires (0s: never)",
+        check=between(0, LONGEST, "s"),
+    )  # fmt: skip
+    resolved: bool = setting(True, help="whether it is told that an alert is over")
+    severity: Severity = setting("info", help="least severity that it tells")
+    most: int = setting(
+        20, help="most alerts in a message; further ones are counted", check=between(1, 1_000)
+    )
+    quiet: str = setting(
+        "", help="time of day in which it tells only what is critical: 22:00-07:00", check=_check_quiet
+    )
+    timezone: str = setting("", help="zone of quiet; this host's when left out", check=check_zone)
+    timeout: Seconds = setting(Seconds(20.0), help="limit of one try to send", check=between(0.1, 300, "s"))
+    expire: Seconds = setting(
+        Seconds(86_400.0),
+        help="how long a message is tried that does not get through",
+        check=between(1, LONGEST, "s"),
+    )
+    fallback: str = setting("", help="channel that tells what this one gives up")
+    template: str = setting("", help="text of its messages, a Jinja2 template", check=_check_template)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,52 +5,82 @@ To add a channel: write its file, add a line here, and a test file.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, cast
 
 import gevent
 
-from oculus.errors import OculusError, reason
+from oculus.config.settings import ChannelSettings
+from oculus.errors import reason
+from oculus.notify.base import Channel, Undelivered
+from oculus.notify.notice import Notice
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from oculus.config.settings import ChannelSpec
     from oculus.model import Transition
 
-# Channel → module:function that sends one transition. `log` needs no configuration.
-CHANNELS = {"log": "oculus.notify.log:send"}
-
-# Channels of the configuration contract that this version does not serve yet: their alerts go to the log.
-ANNOUNCED = frozenset({"discord", "email", "slack", "telegram", "webhook"})
-
-
-def channel(name: str) -> Callable[[Transition], None]:
-    """Return the function that sends to a channel; KeyError when there is no such channel."""
-    module, _, function = CHANNELS[name].partition(":")
-    return cast("Callable[[Transition], None]", getattr(import_module(module), function))
-
+# Kind → module:class. The log is no entry: it needs no configuration, and nothing is sent.
+CHANNELS = {
+    "apprise": "oculus.notify.apprise:Apprise",
+    "discord": "oculus.notify.discord:Discord",
+    "email": "oculus.notify.mail:Email",
+    "gotify": "oculus.notify.gotify:Gotify",
+    "ntfy": "oculus.notify.ntfy:Ntfy",
+    "pagerduty": "oculus.notify.pagerduty:PagerDuty",
+    "slack": "oculus.notify.slack:Slack",
+    "telegram": "oculus.notify.telegram:Telegram",
+    "webhook": "oculus.notify.webhook:Webhook",
+}
 
 # One that is installed may take this long to be made.
 _TO_MAKE = 5.0  # seconds
 
+# A function takes each step as it comes.
+_EACH = ChannelSettings(
+    group_by=("rule", "symbol"), group_wait=0.0, group_interval=1.0, repeat=0.0, timeout=10.0  # type: ignore[arg-type]
+)  # fmt: skip
 
-def installed(spec: ChannelSpec) -> Callable[[Transition], object]:
-    """Return what sends to an installed channel. One that cannot be made fails at each transition instead."""
+
+def channel_class(kind: str) -> type[Channel]:
+    """Return the class of a channel of the table; KeyError when there is no such kind."""
+    module, _, name = CHANNELS[kind].partition(":")
+    return cast("type[Channel]", getattr(import_module(module), name))
+
+
+def made(spec: ChannelSpec) -> Channel:
+    """Return a channel in use. One that cannot be made gives up each message instead."""
     if spec.settings is None:
-        return spec.plugin
+        return _Function(spec.plugin)
     with gevent.Timeout(_TO_MAKE) as timer:
         try:
-            made: Any = spec.plugin(spec.settings)
-            return cast("Callable[[Transition], object]", made.send)
+            return cast("Channel", spec.plugin(spec.settings))
         except gevent.Timeout as fired:
             if fired is not timer:
                 raise
             told = f"not done after {_TO_MAKE:g} s"
         except (Exception, SystemExit) as failure:
             told = reason(failure, spec.plugin.__module__)
+    return _Broken(spec.settings, f"it cannot be made: {told}")
 
-    def fail(transition: Transition) -> None:
-        raise OculusError(f"it cannot be made: {told}")
 
-    return fail
+class _Function(Channel):
+    """A function of an installed package, which takes each step of an alert."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        super().__init__(_EACH)
+        self.function = function
+
+    def send(self, transition: Transition) -> None:
+        self.function(transition)
+
+
+class _Broken(Channel):
+    """A channel that could not be made."""
+
+    def __init__(self, settings: ChannelSettings, told: str) -> None:
+        super().__init__(settings)
+        self.told = told
+
+    def deliver(self, notice: Notice) -> str:
+        raise Undelivered(self.told, permanent=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from graphlib import CycleError, TopologicalSorter
 
 import gevent
 from loguru import logger
@@ -51,25 +52,18 @@ def parse(settings: DerivedSettings) -> Derived:
 def ordered(derived: Iterable[Derived]) -> list[Derived]:
     """Return them so that each comes after those that it reads; raises ExpressionError for a cycle."""
     by_name = {found.settings.name: found for found in derived}
-    done: dict[str, Derived] = {}
-    path: list[str] = []
-
-    def visit(name: str) -> None:
-        if name in path:
-            raise ExpressionError(" → ".join([*path[path.index(name) :], name]), 0)
-        if name not in done and name in by_name:
-            path.append(name)
-            for symbol in by_name[name].formula.symbols:
-                visit(symbol)
-            path.pop()
-            done[name] = by_name[name]
-
-    for name in by_name:
-        visit(name)
-    return list(done.values())
+    reads = {
+        name: [symbol for symbol in found.formula.symbols if symbol in by_name]
+        for name, found in by_name.items()
+    }
+    try:
+        return [by_name[name] for name in TopologicalSorter(reads).static_order()]
+    except CycleError as error:
+        # Each of the cycle is read by the next one.
+        raise ExpressionError(" → ".join(reversed(error.args[1])), 0) from None
 
 
-class _Overlaid:
+class _Overlaid(View):
     """A view in which what was computed in the same pass is known already."""
 
     def __init__(self, view: View) -> None:
@@ -79,6 +73,13 @@ class _Overlaid:
     @property
     def now(self) -> Micros:
         return self._view.now
+
+    @property
+    def since(self) -> Micros:
+        return self._view.since
+
+    def newest(self, symbol: str) -> Micros | None:
+        return self._view.now if symbol in self.computed else self._view.newest(symbol)
 
     def last(self, symbol: str) -> Point | None:
         before = self._view.last(symbol)
@@ -125,19 +126,19 @@ class DerivedLoop:
         self._fetch = fetch
         self._now = time_now
         self._derived: list[Derived] = []
+        self._intervals: dict[str, float] = {}
         self._next: dict[str, Micros] = {}
         self._failed = ""
 
     def load(self, settings: Iterable[DerivedSettings]) -> None:
         """Take other formulas over."""
         self._derived = ordered(map(parse, settings))
-        names = {found.settings.name for found in self._derived}
-        self._next = {name: ts for name, ts in self._next.items() if name in names}
+        self._intervals = {made.settings.name: float(made.settings.interval) for made in self._derived}
+        self._next = {name: ts for name, ts in self._next.items() if name in self._intervals}
 
     def interval(self, symbol: str) -> float:
         """Return how often a series is computed, in seconds; 0 for what is not derived."""
-        found = (made for made in self._derived if made.settings.name == symbol)
-        return next((float(made.settings.interval) for made in found), 0.0)
+        return self._intervals.get(symbol, 0.0)
 
     def run(self) -> None:
         """Compute for ever."""

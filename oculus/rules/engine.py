@@ -7,121 +7,33 @@ each row by its text columns, every other rule one.
 
 from __future__ import annotations
 
-import json
-import math
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
 
 from oculus.clock import SECOND, iso
 from oculus.config.settings import RuleSettings
-from oculus.errors import ExpressionError
-from oculus.model import (
-    NO_TAGS,
-    AlertInstance,
-    AlertState,
-    Micros,
-    Operand,
-    RuleState,
-    Severity,
-    Transition,
-)
+from oculus.model import NO_TAGS, AlertInstance, Micros, Operand, RuleState, Severity, Transition
 from oculus.rules import expression, message
+from oculus.rules import rows as row_alerts
 from oculus.rules.alert import Instance, Step, advance, flaps, worth_remembering
+from oculus.rules.rows import Row
+from oculus.rules.rule import Rule, Watched
 from oculus.rules.view import View, fresh, lookback
-from oculus.windowed import Window
-from oculus.zones import zone_or_local
 
-Health = Literal["ok", "no data", "error", "unknown"]
+# Passes items through; whoever gives it may let others run between them.
+Each = Callable[[Iterable[RuleSettings]], Iterable[RuleSettings]]
 
 # Tells why an alert is not to be told, or nothing: its rule, severity and labels, and the time.
 Silenced = Callable[[str, Severity, Mapping[str, str], Micros], str]
 
 STORED = "alert/"  # what the keys of remembered instances begin with
 
-# Types of columns by what they begin with.
-_NUMBERS = ("DECIMAL", "DOUBLE", "FLOAT", "HUGEINT", "UHUGEINT", "BIGINT", "UBIGINT")
-_TEXTS = ("VARCHAR", "ENUM", "UUID")
-
 # Tags of a series that tell of a sample, not of what is measured, and so are no labels of an alert.
 _NO_LABELS = frozenset({"error", "phase", "unit"})
 
 
-class Detail(str):
-    """A text in a row that tells no alert from another, such as a time."""
-
-    __slots__ = ()
-
-
-def cell(kind: str, value: Any) -> Any:
-    """Return a value of a query's result, of this DuckDB type, as `evaluate_rows` takes it."""
-    if kind.startswith(_NUMBERS) and isinstance(value, str):  # too long for JSON's numbers, or none of them
-        number = float(value)
-        return number if math.isfinite(number) else Detail(value)
-    return Detail(value) if isinstance(value, str) and not kind.startswith(_TEXTS) else value
-
-
-@dataclass(frozen=True, slots=True)
-class Watched:
-    """What is evaluated for one instance: the condition and the rule's `until`, and all that they read."""
-
-    bound: expression.Bound
-    until: expression.Bound | None
-    symbols: tuple[str, ...]
-    windows: tuple[Window, ...]
-
-    @classmethod
-    def of(cls, rule: Rule, captured: tuple[str, ...]) -> Watched:
-        """Return what a rule's condition is about when its wildcards stand for these texts."""
-        assert rule.condition is not None
-        both = [rule.condition.bind(captured)]
-        if rule.until is not None:
-            both.append(rule.until.bind(captured if rule.until.is_glob else ()))
-        symbols = dict.fromkeys(symbol for bound in both for symbol in bound.symbols)
-        windows = dict.fromkeys(window for bound in both for window in bound.windows)
-        return cls(both[0], both[1] if rule.until else None, tuple(symbols), tuple(windows))
-
-
-@dataclass(slots=True, eq=False)
-class Rule:
-    """A configured rule, what it watches, and the state of its instances, both by the instances' keys."""
-
-    settings: RuleSettings
-    condition: expression.Condition | None
-    until: expression.Condition | None
-    watched: dict[str, Watched] = field(default_factory=dict)
-    instances: dict[str, Instance] = field(default_factory=dict)
-    health: Health = "unknown"
-    error: str = ""
-    missing: tuple[str, ...] = ()
-    last_evaluation: Micros | None = None
-    evaluations: int = 0
-    missed: int = 0
-    rank: int = 0  # those that it depends on have lower ones
-
-    @property
-    def expression(self) -> str:
-        """What it evaluates: another text is another rule, whose alerts begin anew."""
-        settings = self.settings
-        return settings.condition or json.dumps([settings.sql, dict(settings.params)], sort_keys=True)
-
-    @property
-    def state(self) -> AlertState:
-        """The worst state of its instances."""
-        states = {instance.state for instance in self.instances.values()}
-        return "firing" if "firing" in states else "pending" if "pending" in states else "inactive"
-
-    @property
-    def windows(self) -> Iterator[Window]:
-        """All figures over time that it reads."""
-        for watched in self.watched.values():
-            yield from watched.windows
-
-    @property
-    def windowed(self) -> bool:
-        """Whether it reads figures over time, as far as is known; all of its instances do, or none."""
-        first = next(iter(self.watched.values()), None)
-        return first is not None and bool(first.windows)
+# Rows of a query's last result that are shown.
+_ROWS_SHOWN = 3
 
 
 class RuleEngine:
@@ -141,10 +53,11 @@ class RuleEngine:
     ) -> None:
         self._tags = tags
         self._silenced = silenced
-        self._started = started
+        self.started = started
         self._rules: dict[str, Rule] = {}
-        self._by_symbol: dict[str, dict[str, Rule]] = {}
+        self._by_symbol: dict[str, dict[str, list[str]]] = {}  # the keys that a series concerns, by rule
         self._known: set[str] = set()
+        self._expired: set[str] = set()  # keys under which what counts no more is remembered
         self.loads = 0  # how often rules were loaded
         self.shifted = 0  # microseconds by which the wall clock was set, in all
         self.load(rules)
@@ -160,34 +73,36 @@ class RuleEngine:
 
     # -- what there is ------------------------------------------------------------------------------------
 
-    def load(self, rules: Iterable[RuleSettings]) -> None:
-        """Replace the rules; one whose expression stayed keeps its instances."""
-        before = self._rules
-        self._rules = {}
-        self._by_symbol = {}
+    def load(self, rules: Iterable[RuleSettings], each: Each = iter) -> None:
+        """Replace the rules; one whose expression stayed keeps its instances.
+
+        What takes long goes through `each`, which may let others run meanwhile: they find the old rules.
+        """
+        known = frozenset(self._known)
+        loaded: list[Rule] = []
+        for settings in each(tuple(rules)):
+            rule = Rule.of(settings)
+            for symbol in known:
+                rule.match(symbol)
+            loaded.append(rule)
+        before, self._rules, self._by_symbol = self._rules, {}, {}
         self.loads += 1
-        for settings in rules:
-            rule = _parsed(settings)
-            known = before.get(settings.name)
-            if known is not None and known.expression == rule.expression:
-                rule.instances = known.instances
-                rule.health, rule.error, rule.missing = known.health, known.error, known.missing
-                rule.last_evaluation, rule.evaluations = known.last_evaluation, known.evaluations
-                rule.missed = known.missed
-            self._rules[settings.name] = rule
-            if rule.condition is not None and not rule.condition.is_glob:
-                self._bind(rule, ())
-            else:
-                for symbol in self._known:
-                    self._match(rule, symbol)
-                for key in rule.instances:
-                    self._bind_key(rule, key)
+        for rule in loaded:
+            was = before.get(rule.settings.name)
+            if was is not None and was.expression == rule.expression:
+                rule.adopt(was)
+            for symbol in self._known - known:
+                rule.match(symbol)
+            for key in rule.instances:
+                rule.watch(key)
+            self._rules[rule.settings.name] = rule
+            self._index(rule, rule.watched)
         self._rank()
 
-    def replace(self, rules: Iterable[RuleSettings], now: Micros) -> list[Transition]:
+    def replace(self, rules: Iterable[RuleSettings], now: Micros, each: Each = iter) -> list[Transition]:
         """Load other rules; return the end of each alert of a rule that is not there any more."""
         before = self._rules
-        self.load(rules)
+        self.load(rules, each)
         ended = []
         for name, rule in before.items():
             kept = self._rules.get(name)
@@ -203,25 +118,24 @@ class RuleEngine:
             if symbol not in self._known:
                 self._known.add(symbol)
                 for rule in self._rules.values():
-                    self._match(rule, symbol)
+                    self._index(rule, rule.match(symbol))
 
-    def _match(self, rule: Rule, symbol: str) -> None:
-        if rule.condition is not None and rule.condition.is_glob:
-            for captured in rule.condition.captures(symbol):
-                self._bind(rule, captured)
+    def forget_all_but(self, symbols: Container[str]) -> None:
+        """Drop the series that are not there any more: no wildcard stands for them, but for alerts."""
+        gone = [symbol for symbol in self._known if symbol not in symbols]
+        if not gone:
+            return
+        self._known.difference_update(gone)
+        forgotten = [rule.forget(self._known) for rule in self._rules.values()]
+        if any(forgotten):
+            self._by_symbol = {}
+            for rule in self._rules.values():
+                self._index(rule, rule.watched)
 
-    def _bind(self, rule: Rule, captured: tuple[str, ...]) -> None:
-        key = ",".join(captured)
-        if key not in rule.watched:
-            watched = rule.watched[key] = Watched.of(rule, captured)
-            for symbol in watched.symbols:
-                self._by_symbol.setdefault(symbol, {})[rule.settings.name] = rule
-
-    def _bind_key(self, rule: Rule, key: str) -> None:
-        """Watch what an instance that is known by its key alone is about, though no sample of it came yet."""
-        captured = tuple(key.split(","))
-        if rule.condition is not None and len(captured) == rule.condition.wildcards:
-            self._bind(rule, captured)
+    def _index(self, rule: Rule, keys: Iterable[str]) -> None:
+        for key in keys:
+            for symbol in rule.watched[key].symbols:
+                self._by_symbol.setdefault(symbol, {}).setdefault(rule.settings.name, []).append(key)
 
     def _rank(self) -> None:
         """Rank the rules, so that in one pass a cause is evaluated before what depends on it."""
@@ -237,10 +151,12 @@ class RuleEngine:
 
     def concerning(self, symbols: Iterable[str]) -> list[Rule]:
         """Return the rules that name any of these symbols."""
-        found: dict[str, Rule] = {}
-        for symbol in symbols:
-            found.update(self._by_symbol.get(symbol, {}))
-        return list(found.values())
+        found = {name: None for symbol in symbols for name in self._by_symbol.get(symbol, ())}
+        return [self._rules[name] for name in found]
+
+    def instances_of(self, symbol: str) -> Mapping[str, Sequence[str]]:
+        """Return, by rule, the keys of the instances that read a series."""
+        return self._by_symbol.get(symbol, {})
 
     # -- over a restart -----------------------------------------------------------------------------------
 
@@ -254,18 +170,23 @@ class RuleEngine:
             name, _, key = path.partition("/")
             try:
                 instance, found = Instance.of_json(text)
-            except ValueError:
-                continue  # of another version
+            except ValueError:  # of another version
+                self._expired.add(STORED + path)
+                continue
             rule = self._rules.get(name)
             if rule is None or rule.expression != found:
-                gone = rule or _parsed(RuleSettings(name=name, sql="select 1"))
+                gone = rule or Rule.of(RuleSettings(name=name, sql="select 1"))
                 ended += self._end(
                     replace(gone, instances={key: instance}), key, now, "the rule is gone or changed"
                 )
                 continue
+            if not worth_remembering(rule.settings, instance, now):
+                self._expired.add(STORED + path)
+                continue
             instance.carried = Micros(2**62)
             rule.instances[key] = instance
-            self._bind_key(rule, key)
+            if rule.watch(key):
+                self._index(rule, (key,))
         return ended
 
     def settle(self, last: Callable[[str], tuple[Micros, float] | None]) -> None:
@@ -279,10 +200,16 @@ class RuleEngine:
                 limits = [ts + lookback(interval) for ts, interval in stored]
                 instance.carried = Micros(min(limits, default=0))
 
+    def expired(self) -> list[str]:
+        """Return, once, the keys with STORED under which nothing need be remembered any more."""
+        found, self._expired = self._expired, set()
+        alive = {f"{STORED}{rule.settings.name}/{key}" for rule in self.rules for key in rule.instances}
+        return sorted(found - alive)
+
     def shift(self, seconds: float) -> None:
         """Move the instances' times by a step of the wall clock, so that it neither fires nor delays any."""
         step = int(seconds * SECOND)
-        self._started = Micros(self._started + step)
+        self.started = Micros(self.started + step)
         self.shifted += step
         for rule in self._rules.values():
             rule.instances.update({key: instance.shifted(step) for key, instance in rule.instances.items()})
@@ -294,33 +221,35 @@ class RuleEngine:
         transitions: list[Transition] = []
         for rule in sorted(self.rules if rules is None else rules, key=lambda rule: rule.rank):
             if rule.condition is not None:
-                transitions += self._evaluate(rule, view)
+                transitions += self._evaluate(rule, view, rule.watched)
         return transitions
 
-    def evaluate_rows(self, rule: Rule, rows: Sequence[Mapping[str, Any]], now: Micros) -> list[Transition]:
+    def evaluate_some(self, view: View, rule: Rule, keys: Iterable[str]) -> list[Transition]:
+        """Evaluate some instances of a condition: the others would come to what they came to before."""
+        return self._evaluate(rule, view, {key: rule.watched[key] for key in keys})
+
+    def evaluate_rows(self, rule: Rule, rows: Sequence[Row], now: Micros) -> list[Transition]:
         """Take the result of a rule's query at `now`: each row is an alert, known by its text columns."""
-        found: dict[str, tuple[Mapping[str, str], Mapping[str, Any]]] = {}
-        for row in rows:
-            labels = {name: _text(value) for name, value in row.items() if type(value) in (str, bool)}
-            key = json.dumps(labels, sort_keys=True)
-            if key in found:
-                same = ", ".join(f"{name} {value}" for name, value in labels.items()) or "no text column"
-                self.fail(rule, f"two rows cannot be told from each other: {same}", now)
-                return []
-            found[key] = labels, row
+        try:
+            found = row_alerts.keyed(rows)
+        except ValueError as error:
+            self.fail(rule, str(error), now)
+            return []
         rule.last_evaluation = now
         rule.evaluations += 1
         if len(found) > rule.settings.limit:
             return self._too_many(rule, len(found), now)
         rule.health, rule.error = "ok", ""
+        rule.shown = "; ".join(row_alerts.shown(row) for row in rows[:_ROWS_SHOWN])
+        if len(rows) > _ROWS_SHOWN:
+            rule.shown += f"; and {len(rows) - _ROWS_SHOWN} more rows"
         transitions = []
         for key in {**rule.instances, **found}:
             of_row, row = found.get(key, (NO_TAGS, {}))
             instance = rule.instances.setdefault(key, Instance(of_row))
             instance.carried = None
-            numbers = (value for value in row.values() if _is_number(value))
             if row:
-                instance.value = next(numbers, None)
+                instance.value = next(iter(row_alerts.numbers(row).values()), None)
             steps = advance(rule.settings, instance, bool(row), now)
             transitions += self._told(rule, key, steps, _Seen(now, row=row))
         return transitions
@@ -331,24 +260,23 @@ class RuleEngine:
         rule.evaluations += 1
         rule.health, rule.error = "error", error
 
-    def _evaluate(self, rule: Rule, view: View) -> list[Transition]:
+    def _evaluate(self, rule: Rule, view: View, watched: Mapping[str, Watched]) -> list[Transition]:
         now = view.now
         rule.last_evaluation = now
         rule.evaluations += 1
-        verdicts = {key: watched.bound.evaluate(view) for key, watched in rule.watched.items()}
-        unknown = [key for key, holds in verdicts.items() if holds is None]
-        rule.missing = tuple(
-            dict.fromkeys(
-                symbol for key in unknown for symbol in rule.watched[key].bound.symbols
-                if fresh(view, symbol) is None
-            )
-        )  # fmt: skip
-        rule.health, rule.error = "no data" if unknown or not verdicts else "ok", ""
-        if unknown and rule.settings.no_data != "keep":
-            for key in unknown:
-                verdicts[key] = self._judged(rule, key, view)
-        if sum(1 for holds in verdicts.values() if holds) > rule.settings.limit:
-            return self._too_many(rule, sum(map(bool, verdicts.values())), now)
+        verdicts = {key: about.bound.evaluate(view) for key, about in watched.items()}
+        for key, holds in verdicts.items():
+            if holds is None:
+                symbols = watched[key].bound.symbols
+                rule.unknown[key] = tuple(symbol for symbol in symbols if fresh(view, symbol) is None)
+                if rule.settings.no_data != "keep":
+                    verdicts[key] = self._judged(rule, key, view)
+            elif rule.unknown:
+                rule.unknown.pop(key, None)
+        rule.health, rule.error = "no data" if rule.unknown or not rule.watched else "ok", ""
+        count = sum(map(bool, verdicts.values()))
+        if count > rule.settings.limit:
+            return self._too_many(rule, count, now)
         transitions = []
         for key, holds in verdicts.items():
             instance = rule.instances.get(key)
@@ -377,7 +305,7 @@ class RuleEngine:
             return False
         symbols = rule.watched[key].bound.symbols
         patience = max((lookback(view.interval(symbol)) for symbol in symbols), default=0)
-        return True if view.now - self._started > patience else None
+        return True if view.now - self.started > patience else None
 
     def _too_many(self, rule: Rule, count: int, now: Micros) -> list[Transition]:
         """Drop all alerts of a rule that has more than it may: nobody reads a thousand."""
@@ -390,6 +318,7 @@ class RuleEngine:
         """End an alert for a reason that is not its condition's."""
         instance = rule.instances.pop(key)
         if instance.state == "inactive":
+            self._expired.add(f"{STORED}{rule.settings.name}/{key}")
             return []
         step: Step = ("firing", "resolved") if instance.state == "firing" else ("pending", "inactive")
         instance.state = "inactive"
@@ -409,6 +338,8 @@ class RuleEngine:
                 transitions.append(self._transition(rule, key, instance, ("firing", "firing"), seen))
         if instance.state == "inactive" and not worth_remembering(rule.settings, instance, now):
             del rule.instances[key]
+            if instance.fired_at is not None:
+                self._expired.add(f"{STORED}{rule.settings.name}/{key}")
         return transitions
 
     def _suppression(self, rule: Rule, instance: Instance, now: Micros) -> str:
@@ -501,7 +432,7 @@ class RuleEngine:
         def explain() -> str:
             key = next((key for key, found in rule.instances.items() if found.state != "inactive"), None)
             watched = rule.watched.get(key or "") or next(iter(rule.watched.values()), None)
-            return watched.bound.explain(view) if watched else rule.error
+            return watched.bound.explain(view) if watched else rule.error or rule.shown or "no rows"
 
         return RuleState(
             name=settings.name,
@@ -536,52 +467,16 @@ class _Seen:
     now: Micros
     view: View | None = None
     bound: expression.Bound | None = None
-    row: Mapping[str, Any] = field(default_factory=dict)
+    row: Row = field(default_factory=dict)
 
     def explanation(self) -> str:
         """Return it in words."""
         if self.bound is not None and self.view is not None:
             return self.bound.explain(self.view)
-        return ", ".join(f"{name} = {_text(value)}" for name, value in self.row.items())
+        return row_alerts.shown(self.row)
 
     def operands(self) -> tuple[Operand, ...]:
         """Return each value with its age."""
         if self.bound is not None and self.view is not None:
             return tuple(self.bound.operands(self.view))
-        return tuple(Operand(name, value) for name, value in self.row.items() if _is_number(value))
-
-
-def check(settings: RuleSettings) -> None:
-    """Raise ExpressionError unless the expressions of a rule fit together."""
-    _parsed(settings)
-
-
-def _parsed(settings: RuleSettings) -> Rule:
-    if not settings.condition:
-        return Rule(settings, None, None)
-    zone = zone_or_local(settings.timezone)
-    condition = expression.parse(settings.condition, zone=zone)
-    until = expression.parse(settings.until, zone=zone) if settings.until else None
-    if until is not None and until.wildcards not in (0, condition.wildcards):
-        told = f"has {until.wildcards} wildcards, and the condition {condition.wildcards}"
-        raise ExpressionError(f"until {told} (as many, which then stand for the same texts)", 0)
-    return Rule(settings, condition, until)
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _text(value: object) -> str:
-    return (
-        str(value).lower()
-        if isinstance(value, bool)
-        else format(value, ".12g")
-        if isinstance(value, float)
-        else str(value)
-    )
-
-
-def windows_of(rules: Collection[Rule]) -> set[Window]:
-    """Return all figures over time that some rules read."""
-    return {window for rule in rules for window in rule.windows}
+        return tuple(Operand(name, value) for name, value in row_alerts.numbers(self.row).items())

@@ -21,11 +21,17 @@ class Live(View):
         last: Last,
         figures: Mapping[Window, float | None] = {},
         market_open: Callable[[str], bool | None] = lambda symbol: None,
+        *,
+        stored: Callable[[str], Micros | None] = lambda symbol: None,
+        since: Micros = Micros(0),
     ) -> None:
+        """`stored` gives the time of a series' newest sample from before the start, at `since`."""
         self._now = now
         self._last = last
         self._figures = figures
         self._market_open = market_open
+        self._stored = stored
+        self._since = since
 
     @property
     def now(self) -> Micros:
@@ -36,6 +42,16 @@ class Live(View):
         """Return the newest sample, however old it is."""
         found = self._last(symbol)
         return None if found is None else found[0]
+
+    @property
+    def since(self) -> Micros:
+        """When this run began to look."""
+        return self._since
+
+    def newest(self, symbol: str) -> Micros | None:
+        """Return the time of the newest sample, also of one from before the start."""
+        found = self._last(symbol)
+        return self._stored(symbol) if found is None else found[0].ts
 
     def interval(self, symbol: str) -> float:
         """Return the seconds between two samples; 0 when that is not known."""

@@ -19,7 +19,8 @@ from oculus.clock import SECOND, now
 from oculus.cooperate import slices
 from oculus.errors import OculusError
 from oculus.model import Micros, Transition
-from oculus.rules.engine import Rule, RuleEngine, windows_of
+from oculus.rules.engine import RuleEngine
+from oculus.rules.rule import Rule, windows_of
 from oculus.rules.schedule import Turn, window_period
 from oculus.rules.view import View
 from oculus.windowed import Window

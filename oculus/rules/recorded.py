@@ -1,15 +1,18 @@
 """The view over recorded history: what was known at any moment of it, without a store.
 
 A backtest, a script and a test evaluate rules on it as the daemon does on its store. It is made to be asked
-at each sample of months: what a figure costs hardly grows with the length of its window.
+at each sample of months: what a figure costs hardly grows with the length of its window. A row may stand for
+many samples, as a rollup does: it is known at its end, and their count and sum are what counts.
 """
 
 from __future__ import annotations
 
 import math
+import operator
 from array import array
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Callable, Mapping, Sequence
+from itertools import chain, islice, repeat
 
 from oculus.clock import SECOND
 from oculus.model import Micros
@@ -73,17 +76,32 @@ class Recorded(View):
         values: Sequence[float],
         lows: Sequence[float | None] | None = None,
         highs: Sequence[float | None] | None = None,
+        counts: Sequence[int] | None = None,
+        sums: Sequence[float] | None = None,
     ) -> None:
-        """Add samples of a series, oldest first, in columns of equal length; the last two as for `add`.
+        """Add rows of a series, oldest first, in columns of equal length; `lows` and `highs` as for `add`.
 
+        `counts` and `sums` are those of the samples that each row stands for; else each is one sample.
         Raises ValueError when one is older than the one before it, or a column is shorter than the others;
         those up to there are added.
         """
         series = self._series.setdefault(symbol, _Series())
-        lows = [None] * len(ts) if lows is None else lows
-        highs = [None] * len(ts) if highs is None else highs
-        for at, value, low, high in zip(ts, values, lows, highs, strict=True):
-            series.append(at, value, low, high)
+        given = [lows, highs, counts, sums]
+        while given and given[-1] is None:
+            given.pop()
+        if not given and series.take(ts, values):
+            return
+        columns = (repeat(None, len(ts)) if column is None else column for column in given)
+        for row in zip(ts, values, *columns, strict=True):
+            series.append(*row)
+
+    def forget(self, before: Micros) -> None:
+        """Drop samples older than this, so that a long history is no more in memory than its windows.
+
+        Of each series the last two of them stay at least. Figures that reach further back are wrong then.
+        """
+        for series in self._series.values():
+            series.forget(before)
 
     def last(self, symbol: str) -> Point | None:
         """Return the newest sample, however old it is."""
@@ -124,15 +142,37 @@ class _Series:
     def __init__(self) -> None:
         self.ts = array("q")
         self.values = array("d")
-        # Each is that of the values themselves until there is a sample that stands for an interval.
+        self._totals = _Pyramid(self.values, _sum)
+        # Each is that of the values themselves until there is a row for which it is another.
         self._lows = _Pyramid(self.values, min)
         self._highs = _Pyramid(self.values, max)
-        self._sums = _Pyramid(self.values, _sum)
+        self._sums = self._totals
+        self._counts: _Pyramid | None = None  # until there is a row that stands for more than itself
         self._squares: list[array[float]] = []
         self._growth: _Pyramid | None = None
         self._sorted: dict[float, _Sorted] = {}
 
-    def append(self, ts: int, value: float, low: float | None, high: float | None) -> None:
+    def take(self, ts: Sequence[int], values: Sequence[float]) -> bool:
+        """Append samples at once, or none of them where one needs a closer look; return whether it did."""
+        own = self._counts is not None or any(
+            bounds.column is not self.values for bounds in (self._lows, self._highs)
+        )
+        ordered = all(map(operator.le, chain(self.ts[-1:], ts), ts if self.ts else islice(ts, 1, None)))
+        if own or not ordered or len(ts) != len(values) or math.isnan(sum(values)):
+            return False
+        self.ts.extend(ts)
+        self.values.extend(values)
+        return True
+
+    def append(
+        self,
+        ts: int,
+        value: float,
+        low: float | None = None,
+        high: float | None = None,
+        count: int | None = None,
+        total: float | None = None,
+    ) -> None:
         if math.isnan(value):
             return
         if self.ts and ts < self.ts[-1]:
@@ -143,8 +183,40 @@ class _Series:
             elif bound is not None and bound != value:
                 bounds.replace(self.values[:])
                 bounds.column.append(bound)
+        if self._counts is not None or count is not None:
+            self._stand_for(value, count, total)
         self.ts.append(ts)
         self.values.append(value)
+
+    def _stand_for(self, value: float, count: int | None, total: float | None) -> None:
+        """Note what the row that is being added stands for."""
+        if self._counts is None:
+            if count == 1 and total == value:
+                return
+            self._counts = _Pyramid(array("d", [1.0]) * len(self.values), _sum)
+            self._sums = _Pyramid(self.values[:], _sum)
+        self._counts.column.append(1 if count is None else count)
+        self._sums.column.append(value if total is None else total)
+
+    def forget(self, before: int) -> None:
+        """Drop what is older, but for the last two of it: whole blocks, so that those after them stay."""
+        drop = (bisect_left(self.ts, before) - 2) // _BLOCK * _BLOCK
+        if drop <= 0:
+            return
+        pyramids = [self._totals, self._lows, self._highs, self._sums, self._counts, self._growth]
+        held = {id(pyramid): pyramid for pyramid in pyramids if pyramid is not None}.values()
+        columns = {id(pyramid.column): pyramid.column for pyramid in held}.values()
+        for pyramid in held:
+            pyramid.forget(drop)
+        del self.ts[:drop]
+        for column in columns:
+            del column[:drop]
+        # What is above the first level is quickly made anew.
+        del self._squares[1:]
+        for squares in self._squares:
+            del squares[: drop // _BLOCK]
+        for ranked in self._sorted.values():
+            ranked.forget(drop)
 
     def until(self, ts: int) -> int:
         """Return the number of samples up to a time."""
@@ -152,16 +224,15 @@ class _Series:
 
     def figure(self, window: Window, first: int, last: int) -> float | None:
         """Return the figure over the samples from the place `first` to before `last`."""
-        count = last - first
         if window.reduction == "count":
-            return float(count)
-        if count <= 0:
+            return self._count(first, last)
+        if last <= first:
             return None
         match window.reduction:
             case "sum":
                 return self._sums.over(first, last)
             case "avg":
-                return self._sums.over(first, last) / count
+                return self._sums.over(first, last) / self._count(first, last)
             case "min":
                 return self._lows.over(first, last)
             case "max":
@@ -173,6 +244,10 @@ class _Series:
                 return ranked.quantile(self.values, first, last, window.parameter)
             case _:
                 return self._rate(first, last)
+
+    def _count(self, first: int, last: int) -> float:
+        """Return how many samples there are."""
+        return float(last - first) if self._counts is None else self._counts.over(first, last)
 
     def _rate(self, first: int, last: int) -> float | None:
         """Return the growth per second; a smaller value than the one before began at 0."""
@@ -187,7 +262,7 @@ class _Series:
 
     def _deviation(self, first: int, last: int) -> float:
         """Return the standard deviation. That of blocks is put together from those of their parts."""
-        mean = self._sums.over(first, last) / (last - first)
+        mean = self._totals.over(first, last) / (last - first)
         total = 0.0
         for level, start, end in pieces(first, last):
             total += self._squares_about(mean, level, start, end)
@@ -195,7 +270,7 @@ class _Series:
 
     def _squares_about(self, mean: float, level: int, start: int, end: int) -> float:
         """Return the sum of the squared distances from `mean` of the values in blocks of a level."""
-        sums = self._sums.level(level)
+        sums = self._totals.level(level)
         if not level:
             return _sum([(value - mean) * (value - mean) for value in sums[start:end]])
         size: int = _BLOCK**level
@@ -206,7 +281,7 @@ class _Series:
         """Return, for each whole block of a level, the squared distances from its own mean."""
         while len(self._squares) < level:
             self._squares.append(array("d"))
-        found, sums, size = self._squares[level - 1], self._sums.level(level), int(_BLOCK**level)
+        found, sums, size = self._squares[level - 1], self._totals.level(level), int(_BLOCK**level)
         for block in range(len(found), len(sums)):
             mean, start = sums[block] / size, block * _BLOCK
             found.append(self._squares_about(mean, level - 1, start, start + _BLOCK))
@@ -228,6 +303,12 @@ class _Pyramid:
     def replace(self, column: array[float]) -> None:
         """Go on with a column that has begun with the same numbers."""
         self._levels[0] = column
+
+    def forget(self, count: int) -> None:
+        """Drop what is above the first `count` numbers, whole blocks, which themselves are dropped after."""
+        del self._levels[2:]  # what is above the first level is quickly made anew
+        for blocks in self._levels[1:]:
+            del blocks[: count // _BLOCK]
 
     def level(self, number: int) -> array[float]:
         """Return what each whole block of a level comes to; level 0 are the numbers themselves."""
@@ -276,6 +357,14 @@ class _Sorted:
         below = math.floor(place)
         low = self._values[below]
         return low + (self._values[min(below + 1, last - first - 1)] - low) * (place - below)
+
+    def forget(self, count: int) -> None:
+        """Go on after the first `count` values were dropped."""
+        if count > self._first:
+            self._first = self._last = count
+            self._values = []
+        self._first -= count
+        self._last -= count
 
     def _follow(self, values: array[float], first: int, last: int) -> None:
         new, old = last - self._last, first - self._first

@@ -33,8 +33,18 @@ class View(Protocol):
     def now(self) -> Micros:
         """The moment."""
 
+    @property
+    def since(self) -> Micros:
+        """When somebody began to look: nothing is absent that had no time to come."""
+        return Micros(0)
+
     def last(self, symbol: str) -> Point | None:
         """Return the newest sample, however old it is."""
+
+    def newest(self, symbol: str) -> Micros | None:
+        """Return the time of the newest sample, also of one that is no evidence of its value any more."""
+        point = self.last(symbol)
+        return None if point is None else point.ts
 
     def interval(self, symbol: str) -> float:
         """Return the seconds between two samples as configured; 0 when that is not known."""

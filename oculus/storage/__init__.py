@@ -6,19 +6,23 @@ daemon uses the parts (`Writer`, `Readers`, `Latest`) so that its greenlets neve
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
+
+import duckdb
 
 from oculus.clock import now
 from oculus.errors import StorageError
 from oculus.model import Batch, Event, Sample
 from oculus.storage import ingest, sandbox
-from oculus.storage.database import Database
+from oculus.storage.database import Database, translate
 
 __all__ = ["Storage"]
+
+_T = TypeVar("_T")
 
 
 class Storage:
@@ -55,6 +59,16 @@ class Storage:
         cursor = self._database.cursor()
         try:
             return sandbox.query(cursor, sql, params, max_rows)
+        finally:
+            cursor.close()
+
+    def read(self, work: Callable[..., _T], *arguments: Any) -> _T:
+        """Return what `work(cursor, *arguments)` returns; for Oculus's own reads."""
+        cursor = self._database.cursor()
+        try:
+            return work(cursor, *arguments)
+        except duckdb.Error as error:
+            raise translate(error) from error
         finally:
             cursor.close()
 

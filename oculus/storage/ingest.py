@@ -36,6 +36,8 @@ _NOTE_LATE = """insert into oculus_late (symbol, ts)
 
 _INSERT_EVENT = "insert into events values ($1, make_timestamptz($2), $3, $4, $5, $6, $7)"
 
+_INSERT_DELIVERY = "insert into deliveries (event, channel) values ($1, $2)"
+
 _category = lru_cache(maxsize=100_000)(category_of)
 
 
@@ -56,6 +58,8 @@ def write(connection: duckdb.DuckDBPyConnection, batch: Batch, first_event_id: i
                 _note_late(connection, batch.samples)
             for offset, event in enumerate(batch.events):
                 connection.execute(_INSERT_EVENT, _event_row(first_event_id + offset, event))
+                for channel in event.channels:
+                    connection.execute(_INSERT_DELIVERY, [first_event_id + offset, channel])
                 if event.memory is not None:
                     set_state(connection, *event.memory)
     except (TypeError, ValueError, OverflowError, AttributeError) as error:

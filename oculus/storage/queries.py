@@ -7,6 +7,7 @@ time-zone library behind it.
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -95,6 +96,22 @@ def series(cursor: Cursor, since: Micros) -> list[Stored]:
         Stored(symbol, Micros(ts), json.loads(tags or "{}"), history or [value])
         for symbol, ts, tags, value, history in rows
     ]
+
+
+def newest(
+    cursor: Cursor, symbols: Collection[str], at: Micros
+) -> dict[str, tuple[Micros, float, float | None]]:
+    """Return the time and value of each series' newest sample up to `at`, and the value before it."""
+    rows = cursor.execute(
+        """select symbol, epoch_us(max(ts)), arg_max(value, ts, 2) from metrics
+        where list_contains($symbols, symbol) and ts <= make_timestamptz($at)
+            and value is not null and not isnan(value)
+        group by symbol""",
+        {"symbols": list(symbols), "at": at},
+    ).fetchall()
+    return {
+        symbol: (Micros(ts), values[0], values[1] if len(values) > 1 else None) for symbol, ts, values in rows
+    }
 
 
 def last(cursor: Cursor, symbol: str) -> Stored | None:

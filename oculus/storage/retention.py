@@ -9,7 +9,7 @@ import duckdb
 from oculus.clock import DAY, SECOND
 from oculus.model import Micros
 from oculus.storage.ingest import read_marks, set_state, transaction
-from oculus.storage.rollup import rebuild_late
+from oculus.storage.rollup import rebuild_all_late
 from oculus.storage.tiers import HOUR, MINUTE, ORDERED_LEAST, TABLES, TIERS, Marks, floor, kept_key
 
 # Events are few, and what happened matters for longer than every number: three months at least.
@@ -32,7 +32,7 @@ def expire(connection: duckdb.DuckDBPyConnection, now: Micros, keep: Mapping[str
     What has not been rolled up yet stays. Raises StorageError, and then nothing was changed.
     """
     with transaction(connection):
-        rebuild_late(connection, read_marks(connection))
+        rebuild_all_late(connection, read_marks(connection))
         deleted = 0
         for table in TABLES:
             marks = read_marks(connection)
@@ -41,6 +41,9 @@ def expire(connection: duckdb.DuckDBPyConnection, now: Micros, keep: Mapping[str
             deleted += rows if table == "metrics" else 0
         oldest = now - int(events_kept(keep) * SECOND)
         connection.execute("delete from events where ts < make_timestamptz($1)", [oldest])
+        connection.execute(
+            "delete from deliveries where event < coalesce((select min(id) from events), 9223372036854775807)"
+        )
     return deleted
 
 
@@ -56,7 +59,7 @@ def shrink(connection: duckdb.DuckDBPyConnection, table: str, share: float) -> t
     """
     with transaction(connection):
         marks = read_marks(connection)
-        rebuild_late(connection, marks)
+        rebuild_all_late(connection, marks)
         hours = connection.execute(
             f"""select epoch_us(ts) // {HOUR} * {HOUR} as hour, count(*) from {table}
             where ts >= make_timestamptz($1) group by hour order by hour""",

@@ -17,6 +17,10 @@ from oculus.storage.tiers import HOUR, MINUTE, TABLES, TIERS, Marks, Tier, built
 # the writer waits.
 SPAN = 5 * MINUTE
 
+# Minutes with late samples that one step builds again: ten times as many do not fit into the memory that
+# DuckDB has by default, and whoever brings months of old samples leaves a note for each minute.
+MOST_LATE = 20_000
+
 _ROLLED = """
     select make_timestamptz(epoch_us(ts) // {width} * {width}) as start, any_value(category) as category,
         symbol, arg_min(open, ts) as open, max(high) as high, min(low) as low, arg_max(close, ts) as close,
@@ -42,7 +46,8 @@ def advance(connection: duckdb.DuckDBPyConnection, upto: Micros, span: int = SPA
             for table in TABLES:
                 set_state(connection, kept_key(table), "0")
             marks = read_marks(connection)
-        rebuild_late(connection, marks)
+        if rebuild_late(connection, marks):
+            return True
         minute, hour = TIERS
         reached = _extend(connection, minute, marks.built[minute.table], upto, span)
         if reached is None:
@@ -71,16 +76,37 @@ def _extend(
     return end
 
 
-def rebuild_late(connection: duckdb.DuckDBPyConnection, marks: Marks) -> None:
-    """Build the minutes anew that got samples after they were rolled up, and their hours.
+def catch_up(connection: duckdb.DuckDBPyConnection) -> None:
+    """Build all minutes anew that got samples after they were rolled up, in steps; raises StorageError."""
+    more = True
+    while more:
+        with transaction(connection):
+            more = rebuild_late(connection, read_marks(connection))
+
+
+def rebuild_all_late(connection: duckdb.DuckDBPyConnection, marks: Marks) -> None:
+    """Do all that `rebuild_late` does in steps, in the transaction that the caller has begun."""
+    while rebuild_late(connection, marks):
+        pass
+
+
+def rebuild_late(connection: duckdb.DuckDBPyConnection, marks: Marks) -> bool:
+    """Build minutes anew that got samples after they were rolled up, and their hours: MOST_LATE of them, the
+    oldest first. Return whether more are left.
 
     In the transaction that the caller has begun.
     """
-    noted = connection.execute("select count(*), epoch_us(min(ts)), epoch_us(max(ts)) from oculus_late")
-    count, first, last = noted.fetchone() or (0, None, None)
-    if not count:
-        return
-    connection.execute("create temp table late as select distinct ts, symbol from oculus_late")
+    row = connection.execute("select count(*) from oculus_late").fetchone()
+    if not row or not row[0]:
+        return False
+    connection.execute(
+        f"""create temp table noted as
+        select distinct ts, symbol from oculus_late order by ts, symbol limit {MOST_LATE}"""
+    )
+    noted = connection.execute("select epoch_us(min(ts)), epoch_us(max(ts)) from noted").fetchone()
+    assert noted is not None
+    first, last = noted
+    connection.execute("create temp table late as from noted")
     for tier in TIERS:
         sealed = marks.kept[tier.source_table]
         since = {"since": floor(first, tier.width), "until": floor(last, tier.width) + tier.width}
@@ -116,10 +142,12 @@ def rebuild_late(connection: duckdb.DuckDBPyConnection, marks: Marks) -> None:
                 and late.ts < make_timestamptz($sealed) and source.shard = 0""",
                 {"sealed": sealed},
             )
-    connection.execute("delete from oculus_late")
-    connection.execute("drop table late")
-    connection.execute("drop table again")
+    connection.execute(f"delete from oculus_late using noted where {_same('oculus_late', 'noted')}")
+    for table in ("noted", "late", "again"):
+        connection.execute(f"drop table {table}")
+    row = connection.execute("select count(*) from oculus_late").fetchone()
+    return bool(row and row[0])
 
 
-def _same(table: str) -> str:
-    return f"{table}.symbol = late.symbol and {table}.ts = late.ts"
+def _same(table: str, other: str = "late") -> str:
+    return f"{table}.symbol = {other}.symbol and {table}.ts = {other}.ts"

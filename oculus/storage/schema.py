@@ -77,6 +77,14 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "alter table metrics add column if not exists low DOUBLE",
         *_PACK,
     ),
+    (
+        # Which channel tells which event: waiting, sent, failed, expired, or passed (nothing was left to
+        # tell). `notice` is the id of the message, `told` what the service said of it.
+        """create table deliveries (
+            event BIGINT not null, channel VARCHAR not null, state VARCHAR not null default 'waiting',
+            ended TIMESTAMPTZ, tries INTEGER not null default 0, notice VARCHAR, told VARCHAR
+        )""",
+    ),
 )
 
 VERSION = len(MIGRATIONS)
@@ -84,6 +92,7 @@ VERSION = len(MIGRATIONS)
 _NEEDED = {
     "metrics": "ts category symbol value tags shard open high low",
     "events": "id ts source type severity message payload",
+    "deliveries": "event channel state ended tries notice told",
     "oculus_state": "key value",
     "oculus_late": "symbol ts",
     "rollup_1m": "ts category symbol open high low close sum count shard",

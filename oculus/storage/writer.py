@@ -59,6 +59,7 @@ class Writer:
         self._thread = NativeThreads(1)
         self._next_event_id = self._thread.run(ingest.next_event_id, database.connection)
         self._kept: Batch | None = None
+        self.first_event_id = self._next_event_id  # of the last batch that was committed
         self.error = ""  # why the last try failed; empty while all is well
         self.fold_error = ""  # why the log could not go into the file
         self.commits = 0
@@ -103,7 +104,10 @@ class Writer:
         self.seconds += self.last_commit - started
         self.commits += 1
         self.rows += len(batch.samples)
-        self._next_event_id += len(batch.events)
+        self.first_event_id, self._next_event_id = (
+            self._next_event_id,
+            self._next_event_id + len(batch.events),
+        )
         if self.error:
             self.error = ""
             self._on_state("")

@@ -7,6 +7,7 @@ import math
 import re
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import parse_qs
 
 from bottle import request
 
@@ -17,6 +18,7 @@ from oculus.web.problems import Problem, bad_request
 
 MAX_BODY = 4 * 1024 * 1024  # bytes: 10,000 samples with tags fit
 MAX_PUSH = 10_000  # samples in one request
+MAX_FIELDS = 100  # of a form
 MAX_TAGS = 32  # tags of one pushed sample
 MAX_NUMBER = 400  # bytes of a body that is one number: the largest whole one has 309 digits
 
@@ -48,8 +50,11 @@ def query(name: str) -> str:
 def time_parameter(name: str, default: Micros | None) -> Micros | None:
     """Return a time given as ISO 8601, as epoch seconds, or as a duration ago (`1h`)."""
     text = query(name)
-    if not text:
-        return default
+    return time_of(name, text) if text else default
+
+
+def time_of(name: str, text: str) -> Micros:
+    """Return the time that a parameter says; raises Problem."""
     moment = _moment(text)
     if moment is None or not _FIRST_TIME <= moment < _LAST_TIME:
         raise bad_request(f"{name}={text!r} is not a time (2026-01-31T12:00Z, epoch seconds, or 1h)")
@@ -117,6 +122,14 @@ def epoch(value: float) -> Micros:
 def content_type() -> str:
     """Return what the request says that its body is, or an empty text."""
     return str(request.environ.get("CONTENT_TYPE", ""))
+
+
+def form() -> dict[str, list[str]]:
+    """Return the fields of a posted form; raises Problem."""
+    try:
+        return parse_qs(body().decode(), keep_blank_values=True, errors="replace", max_num_fields=MAX_FIELDS)
+    except ValueError as error:
+        raise bad_request(f"the body is not a form: {error}") from None
 
 
 def body() -> bytes:

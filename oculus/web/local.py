@@ -1,5 +1,5 @@
-"""The local socket: the same pages and API without token, host check and rate limit, and the live copies
-that only the command line may ask for.
+"""The local socket: the same pages and API without token, host check and rate limit, and what only the
+command line may ask for: live copies, and the long work of `work.py`.
 
 A copy is answered as lines of JSON while it is made: `{"progress": 0.4, "bytes": n}`, then
 `{"file": name, "bytes": n, "seconds": s}` or `{"error": {…}}`. The file lasts as long as the connection: the
@@ -26,6 +26,7 @@ from oculus.threads import Call, NativeThreads
 from oculus.web.auth import LOCAL
 from oculus.web.problems import problem_of
 from oculus.web.server import WebServer, serving
+from oculus.web.work import KINDS, LocalWork
 
 TICK = 0.2  # seconds between two lines: also how soon a client that went away is noticed
 PATIENCE = 1.0  # seconds: the client of the last copy may have hung up only just now
@@ -44,6 +45,7 @@ class LocalServer:
         self._path = beside.socket_of(database.path)
         self._database = database
         self._application = web.application
+        self._work = LocalWork(web.services, database)
         self._threads = NativeThreads(1)
         self._turn = BoundedSemaphore(1)
         self._threads.start(copies.clean, database.path)
@@ -71,6 +73,11 @@ class LocalServer:
             beside.remove(self._path)
 
     def _answer(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        work = environ["PATH_INFO"].removeprefix("/local/")
+        if work in KINDS and environ["PATH_INFO"] == f"/local/{work}" and environ["REQUEST_METHOD"] == "POST":
+            body = environ["wsgi.input"].read(MAX_REQUEST)
+            start_response("200 OK", [("Content-Type", "application/x-ndjson")])
+            return self._work.answer(work, body)
         kind = {"/local/backup": "backup", "/local/parquet": "parquet", "/local/csv": "csv"}.get(
             environ["PATH_INFO"]
         )

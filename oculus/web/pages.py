@@ -5,20 +5,19 @@ A page shows its fragment at once and HTMX asks for the same fragment again, so 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
-from itertools import accumulate, groupby
+from itertools import groupby
 
 from bottle import response
 
 from oculus.clock import SECOND, iso, now
 from oculus.cooperate import slices
 from oculus.errors import StorageError
-from oculus.model import ALERT_STATES, NO_TAGS, SEVERITIES, Micros, RuleState
+from oculus.model import ALERT_STATES, SEVERITIES, Micros, RuleState
 from oculus.storage import queries
 from oculus.storage.latest import Series
-from oculus.storage.upkeep import StorageReport
-from oculus.web import figures, inputs, silences
+from oculus.web import figures, inputs, silences, storage_page
 from oculus.web.services import Services
 from oculus.web.templates import Templates
 
@@ -62,14 +61,6 @@ _FACT_NAMES = {
 # What stands beside a price, in series of its own.
 _FIGURES = ("change_24h", "change_day", "bid", "ask", "volume_24h", "market_open")
 _QUOTED = ("crypto.", "stock.", "market.", "pred.")
-
-# What the tables of the store hold.
-_TABLES = {
-    "metrics": "every sample",
-    "rollup_1m": "one row a minute",
-    "rollup_1h": "one row an hour",
-    "events": "alerts, errors, starts",
-}
 
 ALERTS_SHOWN = 100
 RECENT_SHOWN = 5  # alerts on the dashboard
@@ -129,6 +120,7 @@ class Alert:
     lasted: str
     explanation: str
     labels: Mapping[str, str]
+    ruled: bool  # whether its rule is there still, and has a page
     silence: silences.Quiet | None = None  # which one holds it back now
     silenceable: bool = False  # whether its rule can be silenced here
 
@@ -154,44 +146,9 @@ class AlertsContext:
     silences: list[silences.Quiet]
     alerts: list[Alert]
     rule: str
+    ruled: bool
     state: str
     severity: str
-
-
-@dataclass(frozen=True, slots=True)
-class RulesContext:
-    """`fragments/rules.html`: the rules with their state, and by name the silences of whole rules."""
-
-    rules: list[RuleState]
-    silenced: Mapping[str, silences.Quiet]
-
-
-@dataclass(frozen=True, slots=True)
-class TableRow:
-    """A table of the store. `share`, and the sum of those before, are in percent."""
-
-    name: str
-    what: str
-    rows: str
-    size: str
-    share: float
-    start: float
-    per_row: str
-    oldest: str
-    kept: str
-
-
-@dataclass(frozen=True, slots=True)
-class StorageContext:
-    """`fragments/storage.html`: where the space of the database file goes. `full` is in percent."""
-
-    path: str
-    size: str
-    used: str
-    free: str
-    limit: str
-    full: int
-    tables: list[TableRow]
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,21 +191,13 @@ class Pages:
         """GET /partials/alerts"""
         return self._templates.fragment("alerts", self._alerts_context())
 
-    def rules(self) -> str:
-        """GET /rules"""
-        return self._templates.page("rules", self._rules_context())
-
-    def rules_fragment(self) -> str:
-        """GET /partials/rules"""
-        return self._templates.fragment("rules", self._rules_context())
-
     def storage(self) -> str:
         """GET /storage"""
-        return self._templates.page("storage", _storage_context(self._services.storage()))
+        return self._templates.page("storage", storage_page.context(self._services.storage()))
 
     def storage_fragment(self) -> str:
         """GET /partials/storage"""
-        return self._templates.fragment("storage", _storage_context(self._services.storage()))
+        return self._templates.fragment("storage", storage_page.context(self._services.storage()))
 
     def login(self, *, wrong: bool = False) -> str:
         """GET /login"""
@@ -281,37 +230,20 @@ class Pages:
         at = now()
         kept = [one for one in self._services.silences.silences.all(at) if one.state(at) != "expired"]
         shown = [silences.Quiet.of(one, at) for one in kept]
-        return AlertsContext(shown, list(self._with_silences(found, at)), rule, state or "", severity or "")
+        listed, ruled = list(self._with_silences(found, at)), rule in self._rule_names()
+        return AlertsContext(shown, listed, rule, ruled, state or "", severity or "")
 
     def _with_silences(self, alerts: list[Alert], at: Micros) -> Iterator[Alert]:
         """Yield the alerts; the newest firing of each rule that still fires can be silenced, or is."""
         firing = {rule.name for rule in self._services.rules() if rule.state == "firing"}
         for alert in alerts:
             if alert.state == "firing" and alert.rule in firing:
-                silence = self._silence(alert.rule, alert.severity, alert.labels, at)
+                silence = silences.holding(self._services, alert.rule, alert.severity, alert.labels, at)
                 yield replace(alert, silence=silence, silenceable=silence is None)
                 if silence is None:
                     firing.remove(alert.rule)
             else:
                 yield alert
-
-    def _rules_context(self) -> RulesContext:
-        rules, at = self._services.rules(), now()
-        found = {rule.name: self._silence_of(rule, at) for rule in rules}
-        return RulesContext(rules, {name: silence for name, silence in found.items() if silence is not None})
-
-    def _silence_of(self, rule: RuleState, at: Micros) -> silences.Quiet | None:
-        """Return the silence that ends first of those of a rule's alerts; None when one of them is told."""
-        firing = [instance.labels for instance in rule.instances if instance.state == "firing"]
-        found = [self._silence(rule.name, rule.severity, labels, at) for labels in firing or [NO_TAGS]]
-        kept = [silence for silence in found if silence is not None]
-        return min(kept, key=lambda silence: silence.ends_at) if len(kept) == len(found) else None
-
-    def _silence(
-        self, rule: str, severity: str, labels: Mapping[str, str], at: Micros
-    ) -> silences.Quiet | None:
-        found = self._services.silences.silences.matching(rule, severity, labels, at)
-        return None if found is None else silences.Quiet.of(found, at)
 
     def _recent_if_any(self) -> list[Alert]:
         """Return the alerts of the dashboard; none while the store cannot be read: all else is in memory."""
@@ -324,7 +256,11 @@ class Pages:
         def read(cursor: queries.Cursor) -> list[queries.StoredEvent]:
             return queries.events(cursor, type="alert", limit=limit, **filters)  # type: ignore[arg-type]
 
-        return [_alert(event) for event in self._services.readers.run(read)]
+        names = self._rule_names()
+        return [_alert(event, names) for event in self._services.readers.run(read)]
+
+    def _rule_names(self) -> set[str]:
+        return {rule.name for rule in self._services.rule_settings()}
 
     def _panels(self, at: Micros) -> list[Panel]:
         by_category: dict[str, list[Row]] = {}
@@ -387,12 +323,13 @@ class Pages:
         return known[1]
 
 
-def _alert(event: queries.StoredEvent) -> Alert:
+def _alert(event: queries.StoredEvent, rules: Collection[str]) -> Alert:
     payload = event.payload
+    rule = str(payload.get("rule", event.source))
     state, started_at = str(payload.get("state", "")), payload.get("started_at", event.ts)
     return Alert(
         id=event.id,
-        rule=str(payload.get("rule", event.source)),
+        rule=rule,
         state=state,
         severity=event.severity,
         message=event.message,
@@ -401,34 +338,7 @@ def _alert(event: queries.StoredEvent) -> Alert:
         lasted=figures.span_text(max(1, (event.ts - started_at) // SECOND)) if state == "resolved" else "",
         explanation=str(payload.get("explanation", "")),
         labels={"symbol": str(payload.get("symbol") or ""), **payload.get("labels", {})},
-    )
-
-
-def _storage_context(report: StorageReport) -> StorageContext:
-    usage = report.usage
-    total = sum(table.bytes for table in usage.tables) or 1
-    before = accumulate((table.bytes for table in usage.tables), initial=0)
-    return StorageContext(
-        path=report.path,
-        size=figures.size_text(report.size),
-        used=figures.size_text(usage.used),
-        free=figures.size_text(usage.free),
-        limit=figures.size_text(report.limit) if report.limit else "",
-        full=round(100 * usage.used / report.limit) if report.limit else 0,
-        tables=[
-            TableRow(
-                name=table.table,
-                what=_TABLES[table.table],
-                rows=f"{table.rows:,}",
-                size=figures.size_text(table.bytes),
-                share=round(100 * table.bytes / total, 1),
-                start=round(100 * start / total, 1),
-                per_row=figures.size_text(table.bytes / table.rows) if table.rows else "–",
-                oldest=iso(table.first) if table.first is not None else "",
-                kept=figures.span_text(report.keep[table.table]),
-            )
-            for table, start in zip(usage.tables, before, strict=False)
-        ],
+        ruled=rule in rules,
     )
 
 

@@ -17,9 +17,10 @@ from loguru import logger
 from oculus import assets
 from oculus.cooperate import pause
 from oculus.errors import OculusError
-from oculus.web import api, auth, heartbeats, inputs, pushes, silences
+from oculus.web import api, auth, backtests, heartbeats, inputs, pushes, silences
 from oculus.web.pages import ErrorContext, Pages
 from oculus.web.problems import Problem, problem_of
+from oculus.web.rule_page import RulePages
 from oculus.web.services import Services
 from oculus.web.static import StaticFiles
 from oculus.web.templates import Templates
@@ -41,16 +42,22 @@ _HEADERS = {
 Route = tuple[str, str, Callable[..., Any]]
 
 
-def routes(services: Services, pages: Pages, static: StaticFiles, login: Login) -> list[Route]:
+def routes(
+    services: Services, pages: Pages, rules: RulePages, static: StaticFiles, login: Login
+) -> list[Route]:
     """Return every route: method, path, handler."""
     served: list[Route] = [
         ("GET", "/", pages.dashboard),
         ("GET", "/alerts", pages.alerts),
-        ("GET", "/rules", pages.rules),
+        ("GET", "/rules", rules.rules),
+        ("GET", "/rules/<name>", rules.rule),
+        ("POST", "/rules/<name>", rules.tried),
         ("GET", "/storage", pages.storage),
         ("GET", "/partials/metrics", pages.metrics_fragment),
         ("GET", "/partials/alerts", pages.alerts_fragment),
-        ("GET", "/partials/rules", pages.rules_fragment),
+        ("GET", "/partials/rules", rules.rules_fragment),
+        ("GET", "/partials/rules/<name>", rules.rule_fragment),
+        ("POST", "/partials/rules/<name>/backtest", rules.tried_fragment),
         ("GET", "/partials/storage", pages.storage_fragment),
         ("GET", "/login", pages.login),
         ("POST", "/login", login.enter),
@@ -65,6 +72,7 @@ def routes(services: Services, pages: Pages, static: StaticFiles, login: Login) 
         ("POST", "/api/query", api.query),
         ("GET", "/api/rules", api.rules),
         ("GET", "/api/rules/<name>", api.rule),
+        ("POST", "/api/backtest", backtests.backtest),
         ("GET", "/api/alerts", api.alerts),
         ("GET", "/api/silences", silences.listing),
         ("POST", "/api/silences", silences.add),
@@ -227,7 +235,8 @@ def application(services: Services) -> Bottle:
     static = StaticFiles(assets.folder("static"))
     app = Bottle()
     app.catchall = False
-    for method, path, handler in routes(services, pages, static, Login(services.server.token, pages)):
+    rules, login = RulePages(services, templates), Login(services.server.token, pages)
+    for method, path, handler in routes(services, pages, rules, static, login):
         app.route(path, method, partial(answers.call, handler))
     app.add_hook("before_request", partial(answers.guard, gate.check))
     app.add_hook("after_request", answers.finish)
@@ -282,6 +291,7 @@ class WebServer:
     """The listening server."""
 
     def __init__(self, listener: Any, services: Services) -> None:
+        self.services = services
         self.application = application(services)
         self._server = serving(listener, self.application)
 

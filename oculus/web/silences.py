@@ -6,18 +6,19 @@ a line that says what came of it, and the page is told to ask for its live part 
 
 from __future__ import annotations
 
+import re
 import shlex
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import urlsplit
 
 from bottle import HTTPResponse, request, response
 
 from oculus.clock import DAY, SECOND, iso, now, parse_iso
 from oculus.config.decode import parse_duration
 from oculus.errors import OculusError
-from oculus.model import Micros
+from oculus.model import NO_TAGS, Micros, RuleState
 from oculus.rules.silences import (
     KEPT,
     SILENCE_STATES,
@@ -36,10 +37,9 @@ from oculus.web.templates import Templates
 _KEYS = {"matchers", "duration", "starts_at", "ends_at", "comment"}
 _EXAMPLE = '{"matchers": ["rule=site_*"], "duration": "2h", "comment": "deploy"}'
 
-# A form leads back to one of these, which have a live part that shows silences.
+# A form leads back to one of these, or to a rule's page: their live parts show silences.
 _PAGES = ("/alerts", "/rules")
-
-_MOST_FIELDS = 100  # of a form
+_RULE_PAGE = re.compile(r"/rules/[^/]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +58,22 @@ class Quiet:
         """Return what is shown of a silence."""
         times = iso(silence.starts_at), iso(silence.ends_at)
         return cls(silence.id, silence.state(at), tuple(map(str, silence.matchers)), *times, silence.comment)
+
+
+def holding(
+    services: Services, rule: str, severity: str, labels: Mapping[str, str], at: Micros
+) -> Quiet | None:
+    """Return the silence that holds an alert back now, if any does."""
+    found = services.silences.silences.matching(rule, severity, labels, at)
+    return None if found is None else Quiet.of(found, at)
+
+
+def holding_rule(services: Services, rule: RuleState, at: Micros) -> Quiet | None:
+    """Return the silence that ends first of those of a rule's alerts; None when one of them is told."""
+    firing = [instance.labels for instance in rule.instances if instance.state == "firing"]
+    found = [holding(services, rule.name, rule.severity, labels, at) for labels in firing or [NO_TAGS]]
+    kept = [silence for silence in found if silence is not None]
+    return min(kept, key=lambda silence: silence.ends_at) if len(kept) == len(found) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,7 +210,7 @@ class Forms:
         """POST /silences: by `rule`, which is a name, or by `matchers`, which are several in one line."""
 
         def work() -> str:
-            fields = _fields()
+            fields = inputs.form()
             matchers = [str(Matcher.exactly("rule", name)) for name in fields.get("rule", [])]
             matchers += _split(" ".join(fields.get("matchers", [])))
             start = now()
@@ -213,7 +229,8 @@ class Forms:
         if not inputs.header("HX-Request"):
             work()
             page = urlsplit(inputs.header("Referer")).path
-            return HTTPResponse(status=303, headers={"Location": page if page in _PAGES else "/alerts"})
+            back = page if page in _PAGES or _RULE_PAGE.fullmatch(page) else "/alerts"
+            return HTTPResponse(status=303, headers={"Location": back})
         try:
             context, status = ToldContext(work(), wrong=False), 200
         except (Problem, OculusError) as error:
@@ -221,16 +238,6 @@ class Forms:
             context, status = ToldContext(problem.message, wrong=True), problem.status
         headers = {"Content-Type": "text/html; charset=utf-8", "HX-Trigger": "silences"}
         return HTTPResponse(self._templates.fragment("told", context), status, headers)
-
-
-def _fields() -> dict[str, list[str]]:
-    """Return the fields of a posted form; raises Problem."""
-    try:
-        return parse_qs(
-            inputs.body().decode(), keep_blank_values=True, errors="replace", max_num_fields=_MOST_FIELDS
-        )
-    except ValueError as error:
-        raise bad_request(f"the body is not a form: {error}") from None
 
 
 def _split(line: str) -> list[str]:

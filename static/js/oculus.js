@@ -14,6 +14,7 @@ let asked = 0;
 let shown = ""; // the fragment on the page
 let before = new Map(); // symbol → value text
 let focused = ""; // the id of what had the keyboard
+let opened = []; // the ids of what was unfolded
 
 function age(seconds) {
   if (seconds < 60) return Math.floor(seconds) + "s";
@@ -31,7 +32,7 @@ function left(seconds) {
 
 function showAges() {
   const now = Date.now() + skew;
-  for (const element of document.querySelectorAll("time[datetime]")) {
+  for (const element of document.querySelectorAll("time[datetime]:not(.at)")) {
     const then = (element.then ??= Date.parse(element.dateTime));
     const [show, ms] = element.className === "ahead" ? [left, then - now] : [age, now - then];
     const text = Number.isNaN(then) ? "" : show(Math.max(0, ms / 1000));
@@ -89,6 +90,14 @@ function filter() {
   document.getElementById("none").hidden = any;
 }
 
+function reason(answer) {
+  try {
+    return JSON.parse(answer).error.message;
+  } catch {
+    return "The answer cannot be read.";
+  }
+}
+
 function showCount() {
   const failures = live?.querySelector("[data-failing]")?.dataset.failing;
   document.title = failures > 0 ? `(${failures}) ${title}` : title;
@@ -126,6 +135,7 @@ document.body.addEventListener("htmx:beforeSwap", (event) => {
   const { serverResponse, target, xhr } = event.detail;
   if (target !== live) {
     event.detail.shouldSwap = xhr.getResponseHeader("Content-Type")?.startsWith("text/html"); // errors too
+    if (!event.detail.shouldSwap) target.textContent = reason(serverResponse);
     return;
   }
   if (xhr.status !== 200) return;
@@ -136,11 +146,13 @@ document.body.addEventListener("htmx:beforeSwap", (event) => {
   shown = serverResponse;
   before = values();
   focused = live.contains(document.activeElement) ? document.activeElement.id : "";
+  opened = [...live.querySelectorAll("details[open]")].map((details) => details.id);
   // HTMX would visit each old element: two thirds of the time that a swap of 1,000 rows takes.
   live.replaceChildren();
 });
 document.body.addEventListener("htmx:afterSwap", (event) => {
   if (event.detail.target !== live) return;
+  for (const id of opened) document.getElementById(id)?.setAttribute("open", "");
   if (focused) document.getElementById(focused)?.focus({ preventScroll: true });
   flash();
   filter();
@@ -153,8 +165,8 @@ document.body.addEventListener("htmx:afterRequest", (event) => {
   const { xhr } = event.detail;
   if (xhr.status === 401) location.assign("/login");
   if (!xhr.status) return;
-  if (xhr.status === 200) event.detail.elt.closest("form")?.reset();
+  if (xhr.status === 200) event.detail.elt.closest("form:not([data-keep])")?.reset();
   const behind = Date.parse(xhr.getResponseHeader("Date")) - Date.now();
   skew = Math.abs(behind) > 3000 ? behind : 0; // the header has whole seconds
-  connected(xhr.status < 500);
+  if (event.detail.target === live || xhr.status < 500) connected(xhr.status < 500);
 });

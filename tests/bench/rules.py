@@ -33,9 +33,10 @@ from oculus.clock import DAY, SECOND
 from oculus.config.settings import RuleSettings
 from oculus.cooperate import slices
 from oculus.model import Micros
-from oculus.rules.engine import RuleEngine, windows_of
+from oculus.rules.engine import RuleEngine
 from oculus.rules.live import Live
 from oculus.rules.recorded import Recorded
+from oculus.rules.rule import windows_of
 from oculus.rules.view import Point, lookback
 from oculus.storage import rollup, windows
 from oculus.storage.database import Database

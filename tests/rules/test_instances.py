@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import pytest
@@ -9,7 +10,9 @@ import pytest
 from oculus.config.decode import Seconds
 from oculus.errors import ExpressionError
 from oculus.model import Tags, Transition
-from oculus.rules.engine import STORED, RuleEngine, check
+from oculus.rules.engine import STORED, RuleEngine
+from oculus.rules.live import Live
+from oculus.rules.rule import check
 from tests.rules.world import World, at, rule
 
 # -- a story for each setting: seconds with the value of `load` (None: it goes stale), and the steps ----
@@ -344,3 +347,99 @@ def test_what_another_version_stored_is_passed_over() -> None:
     """A text that says nothing is no alert."""
     engine = RuleEngine([rule()])
     assert engine.restore({"r/": "{}", "r/a": "[1]", "r/b": "no json", "x": "{}"}, at(0)) == []
+
+
+def test_what_counts_no_more_is_forgotten() -> None:
+    """While it runs and at a start: what the store holds does not grow with each target that ever failed."""
+    settings = rule("x.* > 1", cooldown=Seconds(100.0))
+    world = World(settings)
+    world.set(0, "x.a", 5)
+    fired = world.evaluate(0)
+    world.set(10, "x.a", 0)
+    ended = world.evaluate(10)
+    assert world.engine.expired() == []
+    after, _ = restarted(world, remembered(*fired, *ended), 200, settings)
+    assert after.engine.expired() == ["alert/r/a"]
+    world.steps(100, **{"x.a": 0})
+    assert world.engine.expired() == ["alert/r/a"]
+    assert world.engine.expired() == []
+    world.steps(110, **{"x.a": 0})
+    assert world.engine.expired() == []
+    # One that began anew meanwhile is needed.
+    world.steps(120, **{"x.a": 5})
+    world.steps(130, **{"x.a": 0})
+    world.steps(220, **{"x.a": 0})
+    world.steps(221, **{"x.a": 5})
+    assert world.engine.expired() == []
+
+
+def test_series_that_are_gone_are_watched_no_more() -> None:
+    """A host with ever new containers does not make rules slower for ever; what fires is kept."""
+    world = World(rule("x.* > 1 and y.* > 1"), rule("x.a > 1", name="one"))
+    for name in ("a", "b"):
+        world.set(0, f"x.{name}", 5)
+        world.set(0, f"y.{name}", 5)
+    world.set(0, "y.c", 5)
+    assert world.steps(0, **{"x.b": 0}) == AT_ONCE * 2
+    assert list(world.rule.watched) == ["a", "b", "c"]
+    world.engine.forget_all_but({"y.b"})
+    assert sorted(world.rule.watched) == ["a", "b"]
+    assert world.engine.concerning(["y.c"]) == []
+    assert [found.settings.name for found in world.engine.concerning(["x.a"])] == ["r", "one"]
+    world.engine.know(["y.c"])
+    assert world.engine.instances_of("y.c") == {"r": ["c"]}
+
+
+def test_rules_are_loaded_while_others_run() -> None:
+    """What comes in between is not lost: samples, alerts and series."""
+    world = World(rule("x.* > 1"))
+    world.set(0, "x.a", 5)
+
+    def each(rules: Iterable[Any]) -> Iterator[Any]:
+        for settings in rules:
+            yield settings
+            world.set(1, "x.b", 5)
+            assert world.steps(1) == (AT_ONCE * 2 if settings.name == "r" else [])
+
+    assert world.engine.replace([rule("x.* > 1"), rule("x.* > 3", name="new")], at(2), each) == []
+    assert list(world.rule.instances) == ["a", "b"]
+    assert [step.rule for step in world.evaluate(2)] == ["new", "new"]
+
+
+def test_what_a_query_brought_is_shown() -> None:
+    """Its state has no condition to explain."""
+    world = World(rule(sql="select 1"))
+
+    def explained() -> str:
+        (state,) = world.engine.states(world.view(0))
+        return state.explain()
+
+    assert explained() == "no rows"
+    world.rows(0, {"host": "a", "n": 1.5})
+    assert explained() == "host = a, n = 1.5"
+    world.rows(1, *({"host": str(number)} for number in range(5)))
+    assert explained() == "host = 0; host = 1; host = 2; and 2 more rows"
+    world.rows(2)
+    assert explained() == "no rows"
+
+
+def test_nothing_is_absent_that_had_no_time_to_come() -> None:
+    """After a start, what was stored before counts, and what has never come has a while to do so."""
+    world = World(rule("absent(load, 2m)"), rule("age(load) > 60", name="old"))
+
+    def look(second: float, stored: float | None, since: float) -> list[str]:
+        view = Live(
+            at(second), world.values.get, stored=lambda symbol: None if stored is None else at(stored),
+            since=at(since),
+        )  # fmt: skip
+        return [f"{step.rule} {step.state}" for step in world.engine.evaluate(view)]
+
+    assert look(10, stored=0, since=5) == []
+    assert look(70, stored=0, since=5) == ["old firing"]
+    assert look(119, stored=0, since=5) == []
+    assert look(125, stored=0, since=5) == ["r firing"]
+    world.set(130, "load", 1)
+    assert look(131, stored=0, since=5) == ["r resolved", "old resolved"]
+    world.values.clear()
+    assert look(400, stored=None, since=281) == []
+    assert look(402, stored=None, since=281) == ["r firing"]

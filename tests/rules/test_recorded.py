@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import random
 import statistics
+import tracemalloc
 from collections.abc import Sequence
 from itertools import pairwise
 
@@ -208,3 +209,99 @@ def test_the_market_is_asked_about_the_moment() -> None:
     history.now = Micros(6)
     assert (history.market_open("a"), history.market_open("b")) == (True, False)
     assert Recorded().market_open("a") is None
+
+
+def test_a_row_may_stand_for_many_samples() -> None:
+    """Average, lowest, highest, sum and count are then those of the samples, all else that of the rows."""
+    history = Recorded()
+    history.add("a", Micros(1 * SECOND), 7.0)
+    history.extend("a", [2 * SECOND, 3 * SECOND], [5.0, 9.0], [1.0, 8.0], [6.0, 9.0], [4, 1], [12.0, 9.0])
+    history.extend("a", [4 * SECOND], [3.0])
+    history.now = Micros(4 * SECOND)
+    asked: dict[Reduction, float] = {
+        "count": 7.0, "sum": 31.0, "avg": 31 / 7, "min": 1.0, "max": 9.0,
+        "quantile": 6.0, "stddev": statistics.pstdev([7.0, 5.0, 9.0, 3.0]), "base": 3.0,
+    }  # fmt: skip
+    for reduction, expected in asked.items():
+        window = Window(reduction, "a", 0 if reduction == "base" else 60, 0.5)
+        assert close(history.window(window), expected), reduction
+    history.now = Micros(1 * SECOND)
+    assert history.window(Window("count", "a", 60)) == 1.0
+    with pytest.raises(ValueError, match="shorter"):
+        history.extend("a", [5 * SECOND, 6 * SECOND], [1.0, 2.0], counts=[1])
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_rows_that_stand_for_many_are_told_as_their_samples(seed: int) -> None:
+    """Thousands of them, in windows that lie on their edges; also among samples."""
+    chance = random.Random(seed)
+    history, samples = Recorded(), []
+    for minute in range(5_000):
+        values = [round(chance.gauss(50, 20), 2) for _ in range(chance.randrange(4))]
+        start = minute * 60
+        if not values:
+            continue
+        taken = [(start + place, value, value, value) for place, value in enumerate(values)]
+        samples += taken
+        if minute < 4_000:
+            row = [values[-1]], [min(values)], [max(values)], [len(values)], [math.fsum(values)]
+            history.extend("a", [(start + 59) * SECOND], *row)
+        else:
+            history.extend("a", [second * SECOND for second, *_ in taken], values)
+    for _ in range(60):
+        now = 60 * chance.randrange(1, 5_000) + 59
+        seconds = 60.0 * chance.choice((1, 7, 60, 1_440, 4_000))
+        history.now = Micros(now * SECOND)
+        for reduction in REDUCTIONS[:5]:
+            window = Window(reduction, "a", seconds)
+            assert close(history.window(window), naive(samples, window, now)), (window, now)
+
+
+@pytest.mark.parametrize("rolled", [False, True])
+def test_what_is_forgotten_changes_no_figure_after_it(rolled: bool) -> None:
+    """Whenever that is, whatever was asked before, and however the history goes on."""
+    chance = random.Random(7)
+    whole, short = Recorded(), Recorded()
+    windows = [Window(kind, "a", seconds, 0.9) for kind in REDUCTIONS for seconds in (5, 700, 5_000)]
+    second = 0
+    for _ in range(90):
+        ts, values = [], []
+        for _ in range(chance.choice((1, 50, 400))):
+            second += chance.choice((1, 1, 3))
+            ts.append(second * SECOND)
+            values.append(round(chance.gauss(0, 9), 1))
+        counts = [chance.randrange(1, 5) for _ in ts]
+        for history in (whole, short):
+            if rolled and counts[0] > 1:
+                lows, highs = [value - 1 for value in values], [value + 2 for value in values]
+                history.extend("a", ts, values, lows, highs, counts, [value * 2 + 1 for value in values])
+            else:
+                history.extend("a", ts, values)
+            history.now = Micros((second - chance.choice((0, 40))) * SECOND)
+        whole.now = short.now
+        for window in chance.sample(windows, 9):
+            assert close(short.window(window), whole.window(window)), window
+        assert short.last("a") == whole.last("a")
+        if chance.random() < 0.5:
+            # The longest window, its base's look-back, and the moments before the newest that are asked for.
+            short.forget(Micros(second * SECOND - 5_000 * SECOND - STALE_AFTER - 41 * SECOND))
+
+
+def test_a_long_history_takes_no_more_memory_than_its_windows() -> None:
+    """A year of minutes, of which an hour is kept; the last two samples stay however old they are."""
+    history = Recorded()
+    history.extend("b", [1, 2, 3], [1.0, 2.0, 3.0])
+    before = 0
+    tracemalloc.start()
+    try:
+        for day in range(365):
+            ts = [(day * 1_440 + minute) * 60 * SECOND for minute in range(1_440)]
+            history.extend("a", ts, [float(minute) for minute in range(1_440)])
+            history.now = Micros(ts[-1])
+            assert history.window(Window("avg", "a", 3_600)) == 1_409.5
+            history.forget(Micros(ts[-1] - 3_600 * SECOND))
+            before = tracemalloc.get_traced_memory()[0] if day == 5 else before
+        assert tracemalloc.get_traced_memory()[0] < before + 20_000
+    finally:
+        tracemalloc.stop()
+    assert history.last("b") == Point(Micros(3), 3.0, 2.0)

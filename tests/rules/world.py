@@ -8,8 +8,9 @@ from typing import Any
 from oculus.clock import SECOND
 from oculus.config.settings import RuleSettings
 from oculus.model import AlertState, Micros, Severity, Tags, Transition
-from oculus.rules.engine import Rule, RuleEngine
+from oculus.rules.engine import RuleEngine
 from oculus.rules.live import Live
+from oculus.rules.rule import Rule
 from oculus.rules.view import Point
 from oculus.windowed import Window
 

@@ -14,7 +14,7 @@ from oculus.storage import ingest, rollup, schema, sort
 from oculus.storage.database import Database
 
 RELATIONS = {
-    "metrics", "events", "rollup_1m", "rollup_1h", "metrics_1m", "metrics_1h",
+    "metrics", "events", "deliveries", "rollup_1m", "rollup_1h", "metrics_1m", "metrics_1h",
     "oculus_late", "oculus_schema", "oculus_state",
 }  # fmt: skip
 

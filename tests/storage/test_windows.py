@@ -5,61 +5,25 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Collection, Iterable
-from typing import NamedTuple
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from oculus.clock import DAY, SECOND
-from oculus.model import Batch, Candle, Micros, Sample
+from oculus.clock import SECOND
+from oculus.model import Candle, Micros
 from oculus.rules.recorded import Recorded
 from oculus.rules.view import lookback
-from oculus.storage import ingest, retention, rollup, sort, windows
+from oculus.storage import windows
 from oculus.storage.database import Database
-from oculus.storage.tiers import HOUR, MINUTE, TABLES, floor
+from oculus.storage.tiers import HOUR, MINUTE
 from oculus.windowed import Reduction, Window
+from tests.storage.story import T0, Taken, expire, put_in_order, roll, write
 
-T0 = floor(Micros(1_800_000_000 * SECOND), DAY)
 SYMBOLS = ("custom.a", "custom.b", "custom.c")
 REDUCTIONS: tuple[Reduction, ...] = (
     "avg", "min", "max", "sum", "count", "stddev", "quantile", "base", "rate",
 )  # fmt: skip
-FOREVER = {"metrics": 1e9, "rollup_1m": 1e9, "rollup_1h": 1e9}
-
-
-class Taken(NamedTuple):
-    """A sample of a story: microseconds after T0."""
-
-    symbol: str
-    after: int
-    value: float
-    candle: Candle | None = None
-
-
-def write(database: Database, samples: Iterable[Taken]) -> None:
-    """Commit samples as the writer does."""
-    batch = Batch(
-        tuple(Sample(one.symbol, one.value, Micros(T0 + one.after), candle=one.candle) for one in samples)
-    )
-    if batch:
-        ingest.write(database.connection, batch, 1)
-
-
-def roll(database: Database, upto: int) -> None:
-    """Roll up what ended by `upto` after T0."""
-    while rollup.advance(database.connection, Micros(T0 + upto), DAY):
-        pass
-
-
-def put_in_order(database: Database) -> None:
-    """Put what is rolled up in order, as upkeep does."""
-    connection = database.connection
-    built = ingest.read_marks(connection).built["rollup_1m"]
-    for table in TABLES:
-        for stretch in sort.pieces(connection, table, Micros(0), built):
-            for slice_ in sort.plan(connection, table, stretch):
-                sort.rewrite(connection, table, slice_, stretch)
 
 
 def recorded(samples: Iterable[Taken]) -> Recorded:
@@ -239,7 +203,7 @@ def test_rollups_stand_in_for_samples_that_are_gone(database: Database) -> None:
     """Those that lie in the window as a whole; other figures are those of the samples that are left."""
     write(database, [Taken("custom.a", half * 30 * SECOND, float(half)) for half in range(1, 6 * 120 + 1)])
     roll(database, 6 * HOUR)
-    retention.expire(database.connection, Micros(T0 + 6 * HOUR), FOREVER | {"metrics": 3_600.0})
+    expire(database, 6 * HOUR, metrics=3_600.0)
     # In (2:00:10, 6:00]: the samples of the minutes from 2:01 on.
     left = [float(half) for half in range(2 * 120 + 2, 6 * 120 + 1)]
     assert one(database, "sum", 4 * 3_600 - 10, 6 * HOUR) == sum(left)
@@ -252,9 +216,7 @@ def test_rollups_stand_in_for_samples_that_are_gone(database: Database) -> None:
     assert one(database, "rate", 4 * 3_600, 6 * HOUR) == pytest.approx(1 / 30)
     # At 1:30:30 the minute from 1:29 on is the last that is over; its last sample is that of 1:29:30.
     assert one(database, "base", 4.5 * 3_600 - 30, 6 * HOUR) == 179.0
-    retention.expire(
-        database.connection, Micros(T0 + 6 * HOUR), FOREVER | {"metrics": 3_600.0, "rollup_1m": 7_200.0}
-    )
+    expire(database, 6 * HOUR, metrics=3_600.0, rollup_1m=7_200.0)
     # At 2:40 the hour from 1:00 on is; whole hours from 3:00 on are left of the sums.
     assert one(database, "base", 3.2 * 3_600 + 480, 6 * HOUR) == 239.0
     assert one(database, "sum", 3.5 * 3_600, 6 * HOUR) == sum(range(3 * 120, 6 * 120 + 1))

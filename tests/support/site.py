@@ -14,7 +14,10 @@ from gevent import socket
 from oculus.clock import SECOND, ClockGuard, now
 from oculus.collectors.base import Context
 from oculus.collectors.heartbeats import Heartbeats
+from oculus.config import read_rules
 from oculus.config.settings import CollectorSpec, DatabaseSettings, RuleSettings, ServerSettings
+from oculus.hindsight.backtest import Backtest
+from oculus.hindsight.backtest import backtest as replay
 from oculus.model import Batch, Event, Micros, Sample
 from oculus.pipe import Pipe
 from oculus.rules.engine import RuleEngine
@@ -29,6 +32,7 @@ from oculus.storage.readers import Readers
 from oculus.storage.upkeep import Upkeep
 from oculus.storage.writer import Writer
 from oculus.supervise import Supervisor
+from oculus.vocabulary import vocabulary
 from oculus.web.exposition import Metric
 from oculus.web.server import WebServer
 from oculus.web.services import Services
@@ -56,6 +60,7 @@ class Site:
         stale_after: Callable[[str], float] = lambda symbol: 300.0,
         state: Callable[[str], str] = lambda symbol: "",
         heartbeats: Sequence[CollectorSpec] = (),
+        backtest: Callable[..., Backtest] = replay,
     ) -> None:
         self.database = Database(str(folder / "site.db"))
         self.pipe = Pipe(queue)
@@ -99,6 +104,11 @@ class Site:
             sandbox=self.readers,
             offer=self.pipe.offer,
             rules=lambda: self.engine.states(Live(now(), self._last)),
+            rule_settings=lambda: [rule.settings for rule in self.engine.rules],
+            read_rules=lambda text: read_rules(
+                text, vocabulary(), [one.settings.name for one in self.engine.rules]
+            ),
+            backtest=lambda *asked: self.readers.run(backtest, *asked),
             not_ready=not_ready,
             metrics=metrics,
             stale=lambda series: (now() - series.ts) / SECOND > stale_after(series.symbol),

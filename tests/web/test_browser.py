@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 
 from tests.support.browser import Browser, Page, find_chromium
 from tests.support.daemon import Daemon
-from tests.support.servers import HttpServer
+from tests.support.servers import HttpServer, wait_for
 
 pytestmark = pytest.mark.browser
 
@@ -172,6 +173,66 @@ def test_a_rule_is_silenced_and_told_again_without_a_reload(
     assert page.strangers(f"127.0.0.1:{oculus.port}") == []
 
 
+def boiler(daemon: Callable[..., Daemon]) -> Daemon:
+    """Return a daemon on which a boiler was at 35 degrees an hour ago for 5 minutes, and is now."""
+    oculus = daemon(CONFIG)
+    start = time.time() - 7200
+    values = [35.0 if 60 <= minute < 65 else 20.0 for minute in range(120)]
+    samples = [
+        {"symbol": "custom.temperature", "value": value, "ts": start + 60 * minute}
+        for minute, value in enumerate(values)
+    ]
+    assert oculus.post("/api/push", json=samples).status_code == 202
+    push(oculus, temperature=34.5)
+    wait_for(lambda: oculus.json("/api/rules/too_hot")["state"] == "firing")
+    return oculus
+
+
+def test_a_rule_is_changed_and_tried_on_its_page(page: Page, daemon: Callable[..., Daemon]) -> None:
+    """By the keyboard alone; what is typed and unfolded stays while the page follows the alert."""
+    oculus = boiler(daemon)
+    page.goto(f"{oculus.url}/rules/too_hot")
+    mark(page)
+    page.evaluate("document.getElementById('rule-text').focus()")
+    page.evaluate("document.getElementById('rule-text').setSelectionRange(0, 1e6)")
+    page.write("name: too_hot\ncondition: custom.temperature > 34.8\nseverity: critical\n")
+    for _ in range(5):
+        page.press("Tab")
+        if page.evaluate("document.activeElement.type") == "submit":
+            break
+    page.wait("!!document.querySelector('#backtest form')['htmx-internal-data']")
+    page.press("Enter")
+    page.wait("document.querySelector('#tried .compare') !== null")
+    rows = "[...document.querySelectorAll('#tried tbody tr')]"
+    counts = f"{rows}.map((row) => row.cells[0].innerText + ' ' + row.cells[1].innerText)"
+    assert page.evaluate(counts) == ["As edited 1", "As configured 2"]
+    bars = "document.querySelectorAll('#tried .outcome:first-of-type .lane rect.firing')"
+    assert page.evaluate(f"{bars}.length") == 1
+    assert page.evaluate(f"{bars}[0].getBoundingClientRect().width") > 1
+    assert page.evaluate("document.getElementById('rule-text').value.includes('34.8')")
+
+    step = "document.querySelector('.past details')"
+    page.wait(f"{step} !== null")
+    page.evaluate(f"{step}.querySelector('summary').focus()")
+    page.press("Enter")
+    first = page.evaluate(f"{step}.id")
+    assert "custom.temperature (34.5) > 30" in page.text(f"#{first}")
+    push(oculus, temperature=21.0)
+    page.wait(f"{step}.id !== '{first}'")  # the end of the alert is there
+    assert page.evaluate(f"document.getElementById('{first}').open")
+    assert page.evaluate("document.activeElement.closest('details')?.id") == first
+    assert page.evaluate("document.getElementById('rule-text').value.includes('34.8')")
+    assert page.evaluate("document.querySelector('#tried .compare') !== null && window.mark === 1")
+    assert page.errors == []
+    assert page.strangers(f"127.0.0.1:{oculus.port}") == []
+
+    page.evaluate("document.getElementById('rule-text').value = 'name: too_hot\\ncondition: custom.x >'")
+    page.wait(pressed("#backtest [type=submit]"))
+    page.wait("document.querySelector('#tried .mistakes')?.innerText.includes('^')")
+    page.evaluate("document.querySelector('#backtest [type=reset]').click()")
+    assert page.evaluate("document.getElementById('rule-text').value.includes('custom.temperature > 30')")
+
+
 def test_a_lost_connection_is_told_and_its_return_too(page: Page, daemon: Callable[..., Daemon]) -> None:
     """A banner appears when the daemon dies, and goes when it is back with new values, without a reload."""
     oculus = daemon(CONFIG)
@@ -194,7 +255,7 @@ def test_a_lost_connection_is_told_and_its_return_too(page: Page, daemon: Callab
 PHONE = 390  # CSS pixels
 
 
-@pytest.mark.parametrize("path", ["/", "/alerts", "/rules", "/login", "/nothing"])
+@pytest.mark.parametrize("path", ["/", "/alerts", "/rules", "/rules/$RULE", "/login", "/nothing"])
 def test_a_phone_needs_no_sideways_scroll(
     page: Page, daemon: Callable[..., Daemon], http_server: Callable[..., HttpServer], path: str
 ) -> None:
@@ -211,7 +272,12 @@ def test_a_phone_needs_no_sideways_scroll(
     )
     push(oculus, **{long: 123456.789, "short": 1.0, "huge": 1.7e308})
     page.resize(PHONE, 844, mobile=True)
-    page.goto(oculus.url + path)
+    page.goto(oculus.url + path.replace("$RULE", long[:96]))
+    if "RULE" in path:
+        page.wait("document.querySelector('.past details') !== null")
+        page.evaluate("document.querySelectorAll('details').forEach((found) => { found.open = true; })")
+        page.wait(pressed("#backtest [type=submit]"))
+        page.wait("document.querySelector('#tried .outcome, #tried .wrong') !== null")
     if path == "/":
         page.wait("document.querySelectorAll('#live [data-symbol]').length >= 4")
         page.wait("['down', 'firing'].every((state) => document.querySelector(`#live .${state}`) !== null)")

@@ -239,13 +239,30 @@ def test_the_alerts_page_is_filtered_and_stays_so(
     assert found.one(id="live").text == again.text
 
 
-def test_a_rules_name_links_to_its_alerts(new_site: Callable[..., Site]) -> None:
-    """The link survives a name with signs that mean something in a URL."""
+@pytest.mark.parametrize("path", ["/", "/rules", "/alerts"])
+def test_a_rules_name_links_to_its_page_and_that_to_its_alerts(
+    new_site: Callable[..., Site], path: str
+) -> None:
+    """The links survive a name with signs that mean something in a URL."""
     site = alerting(new_site)
-    rule = page(site, "/rules").one(data_rule="slow & steady")
-    (link,) = rule.find("a")
-    found = page(site, link.attributes["href"])
+    links = page(site, path).one("main").find("a", href="/rules/slow%20%26%20steady")
+    assert {link.text for link in links} == {"slow & steady"}
+    own = page(site, links[0].attributes["href"])
+    assert own.one("h1").text == "slow & steady"
+    found = page(site, own.one(id="own-alerts").attributes["href"])
     assert [alert.attributes["data-id"] for alert in found.find(class_="alert")] == ["3", "1"]
+    assert found.one(id="filter-rule").attributes["href"] == "/rules/slow%20%26%20steady"
+
+
+def test_an_alert_of_a_rule_that_is_gone_links_to_its_like(new_site: Callable[..., Site]) -> None:
+    """There is no page of the rule any more."""
+    site = alerting(new_site)
+    site.engine.load([])
+    links = page(site, "/alerts").one(class_="alertlist").find("a")
+    assert {link.attributes["href"] for link in links} == {
+        "/alerts?rule=slow%20%26%20steady",
+        "/alerts?rule=broken",
+    }
 
 
 def test_the_rules_page_shows_state_condition_and_values(new_site: Callable[..., Site]) -> None:

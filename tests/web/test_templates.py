@@ -13,7 +13,7 @@ from jinja2 import meta, nodes
 from oculus import assets
 from oculus.clock import now
 from oculus.model import AlertInstance, RuleState
-from oculus.web import pages, silences
+from oculus.web import backtest_form, pages, rule_page, silences, storage_page, timeline
 from oculus.web.templates import Templates
 from tests.support.html import Element, parse
 
@@ -23,10 +23,13 @@ CONTEXTS: dict[str, type] = {
     "fragments/metrics.html": pages.MetricsContext,
     "pages/alerts.html": pages.AlertsContext,
     "fragments/alerts.html": pages.AlertsContext,
-    "pages/rules.html": pages.RulesContext,
-    "fragments/rules.html": pages.RulesContext,
-    "pages/storage.html": pages.StorageContext,
-    "fragments/storage.html": pages.StorageContext,
+    "pages/rules.html": rule_page.RulesContext,
+    "fragments/rules.html": rule_page.RulesContext,
+    "pages/rule.html": rule_page.RulePageContext,
+    "fragments/rule.html": rule_page.RuleContext,
+    "fragments/tried.html": backtest_form.TriedContext,
+    "pages/storage.html": storage_page.StorageContext,
+    "fragments/storage.html": storage_page.StorageContext,
     "fragments/told.html": silences.ToldContext,
     "pages/login.html": pages.LoginContext,
     "pages/error.html": pages.ErrorContext,
@@ -37,6 +40,7 @@ PARTS = {
     "fragments/alert_list.html",
     "fragments/silences.html",
     "fragments/silence_rule.html",
+    "fragments/timeline.html",
 }
 
 
@@ -128,6 +132,43 @@ def hostile(kind: type, **given: Any) -> Any:
     return kind(**(texts | given))
 
 
+def hostile_timeline() -> timeline.Timeline:
+    """Return a timeline whose texts are hostile."""
+    lane = timeline.Lane(HOSTILE, (timeline.Bar("firing", 1.0, 2.0, HOSTILE),))
+    return timeline.Timeline((lane,), 3, (timeline.Tick(0.0, HOSTILE),))
+
+
+def hostile_standing() -> dict[str, Any]:
+    """Return what the page of a rule tells, with hostile texts."""
+    return {
+        "rule": hostile_rule("firing", "error"),
+        "silence": None,
+        "settings": tuple(rule_page.Setting(HOSTILE, (HOSTILE,), rules) for rules in (True, False)),
+        "instances": (hostile(rule_page.Instance, labels=((HOSTILE, HOSTILE), ("a", HOSTILE))),),
+        "week": hostile_timeline(),
+        "history": (
+            hostile(
+                rule_page.Past, id=1, again=True, operands=(hostile(rule_page.Read),),
+                timers=((HOSTILE, HOSTILE),), message=f"{HOSTILE}!",
+            ),
+        ),
+        "unread": "",
+    }  # fmt: skip
+
+
+def hostile_result() -> backtest_form.Tried:
+    """Return a backtest whose texts are hostile."""
+    outcome = hostile(
+        backtest_form.Outcome, firings=1, messages=1, left=1, lanes=hostile_timeline(),
+        columns=(timeline.Column(1.0, 2.0, 3.0, HOSTILE),),
+    )  # fmt: skip
+    result = hostile(
+        backtest_form.Result, outcomes=(outcome, outcome), ticks=(timeline.Tick(0.0, HOSTILE),), days=7,
+        most=1, firings=(hostile(backtest_form.Firing, going=True),), left=2,
+    )  # fmt: skip
+    return backtest_form.Tried(HOSTILE, 7, result=result)
+
+
 def hostile_contexts() -> Iterator[tuple[str, Any]]:
     """Yield every template with a context that fills all of its branches with hostile texts."""
     rows = [
@@ -137,7 +178,7 @@ def hostile_contexts() -> Iterator[tuple[str, Any]]:
     quiet = hostile(silences.Quiet, state="planned", matchers=(HOSTILE,))
     alerts = [
         hostile(pages.Alert, id=7, labels={}, **given)
-        for given in ({"silence": quiet}, {"silenceable": True})
+        for given in ({"silence": quiet, "ruled": True}, {"silenceable": True, "ruled": False})
     ]
     metrics = pages.MetricsContext(
         up=1,
@@ -149,15 +190,23 @@ def hostile_contexts() -> Iterator[tuple[str, Any]]:
         panels=[hostile(pages.Panel, rows=rows, down=1)],
         not_ready=HOSTILE,
     )
-    rules = pages.RulesContext([hostile_rule("firing", "ok"), hostile_rule("inactive", "no data")], {})
-    silenced = pages.RulesContext([hostile_rule("firing", "ok")], {HOSTILE: quiet})
+    rules = rule_page.RulesContext([hostile_rule("firing", "ok"), hostile_rule("inactive", "no data")], {})
+    silenced = rule_page.RulesContext([hostile_rule("firing", "ok")], {HOSTILE: quiet})
+    standing = hostile_standing()
     contexts = {
         pages.MetricsContext: metrics,
-        pages.AlertsContext: hostile(pages.AlertsContext, silences=[quiet], alerts=alerts),
+        pages.AlertsContext: hostile(pages.AlertsContext, silences=[quiet], alerts=alerts, ruled=True),
+        rule_page.RulePageContext: rule_page.RulePageContext(
+            **standing, text=HOSTILE, days=7, choices=(1, 7), tried=None
+        ),
+        rule_page.RuleContext: rule_page.RuleContext(**standing),
+        backtest_form.TriedContext: backtest_form.TriedContext(hostile_result()),
         silences.ToldContext: silences.ToldContext(HOSTILE, wrong=True),
-        pages.RulesContext: rules,
-        pages.StorageContext: hostile(
-            pages.StorageContext, full=99, tables=[hostile(pages.TableRow, share=1.5, start=0.0)]
+        rule_page.RulesContext: rules,
+        storage_page.StorageContext: hostile(
+            storage_page.StorageContext,
+            full=99,
+            tables=[hostile(storage_page.TableRow, share=1.5, start=0.0)],
         ),
         pages.LoginContext: pages.LoginContext(True),
         pages.ErrorContext: hostile(pages.ErrorContext, status=404),
@@ -165,6 +214,9 @@ def hostile_contexts() -> Iterator[tuple[str, Any]]:
     for name, kind in CONTEXTS.items():
         yield name, contexts[kind]
     yield "fragments/rules.html", silenced
+    yield "fragments/rule.html", rule_page.RuleContext(**standing | {"silence": quiet, "week": None})
+    yield "fragments/tried.html", backtest_form.TriedContext(backtest_form.Tried("", 7, mistakes=HOSTILE))
+    yield "fragments/tried.html", backtest_form.TriedContext(backtest_form.Tried("", 7, error=HOSTILE))
 
 
 def rendered(templates: Templates, name: str, context: Any) -> str:
@@ -209,12 +261,12 @@ def test_a_page_runs_no_inline_code(templates: Templates, name: str) -> None:
     assert not root.find("style")
     assert not [element for element in root.walk() if "style" in element.attributes]
     assert all(element.text == "" for element in root.find("script"))
-    assert root.one("title").text
+    assert root.one("head").one("title").text
 
 
 def test_the_log_out_button_needs_a_log_in() -> None:
     """Without a token there is nothing to log out of."""
-    context = pages.RulesContext([], {})
+    context = rule_page.RulesContext([], {})
     for token, count in ((True, 1), (False, 0)):
         root = parse(Templates(assets.folder("views"), token=token).page("rules", context))
         assert len(root.find("form", action="/logout")) == count

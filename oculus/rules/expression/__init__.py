@@ -57,6 +57,14 @@ class _Parsed:
         """Whether it names series by patterns, so that there is an instance for each match."""
         return bool(self._globs)
 
+    @property
+    def passing(self) -> bool:
+        """Whether its result can change as time passes, without a sample and without a value going stale."""
+        return any(
+            not isinstance(node, Symbol) and (not isinstance(node, Call) or node.function.passing)
+            for node in readings(self.root)
+        )
+
     def captures(self, symbol: str) -> tuple[tuple[str, ...], ...]:
         """Return what the wildcards stand for in each pattern that matches this symbol, each once."""
         found = (glob.fullmatch(symbol) for glob in self._globs)

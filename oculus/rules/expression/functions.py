@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from oculus.clock import SECOND
-from oculus.rules.view import View, fresh
+from oculus.rules.view import View, fresh, lookback
 from oculus.windowed import Reduction, Window
 
 # Gives a number, or whether something holds; None is unknown.
@@ -34,13 +34,15 @@ class Given:
 
 @dataclass(frozen=True, slots=True)
 class Function:
-    """A function of the language. `holds` tells one that is true or false, not a number."""
+    """A function of the language. `holds` tells one that is true or false, not a number, `passing` one whose
+    result can change as time passes, without a sample."""
 
     arguments: tuple[Argument, ...]
     build: Callable[[Given], Reader]
     reductions: tuple[Reduction, ...] = ()
     parameter: float = 0.0
     holds: bool = False
+    passing: bool = False
 
     def windows(self, symbol: str, seconds: float, parameter: float) -> tuple[Window, ...]:
         """Return the figures that it reads of a series; `parameter` is the quantile that was given."""
@@ -118,14 +120,18 @@ def _crosses(given: Given, sign: int) -> Reader:
 
 def age(view: View, symbol: str) -> float | None:
     """Return the seconds since the newest sample of a series, None when there is none."""
-    point = view.last(symbol)
-    return None if point is None else (view.now - point.ts) / SECOND
+    newest = view.newest(symbol)
+    return None if newest is None else (view.now - newest) / SECOND
 
 
 def _absent(given: Given) -> Reader:
-    def read(view: View) -> bool:
+    def read(view: View) -> bool | None:
         seconds = age(view, given.symbol)
-        return seconds is None or seconds >= given.seconds
+        if seconds is not None and seconds < given.seconds:
+            return False
+        # While nobody looked it may have come, and what has just begun to look has not missed it yet.
+        patience = min(given.seconds * SECOND, lookback(view.interval(given.symbol)))
+        return True if view.now - view.since >= patience else None
 
     return read
 
@@ -148,11 +154,13 @@ FUNCTIONS: dict[str, Function] = {
     "pct_change": Function(("window",), _pct_change, ("base",)),
     "zscore": Function(("window",), _zscore, ("avg", "stddev")),
     "prev": Function((), _previous),
-    "age": Function((), lambda given: lambda view: age(view, given.symbol)),
+    "age": Function((), lambda given: lambda view: age(view, given.symbol), passing=True),
     "crosses_above": Function(("level",), lambda given: _crosses(given, 1), holds=True),
     "crosses_below": Function(("level",), lambda given: _crosses(given, -1), holds=True),
-    "absent": Function(("window",), _absent, holds=True),
-    "market_open": Function((), lambda given: lambda view: view.market_open(given.symbol), holds=True),
+    "absent": Function(("window",), _absent, holds=True, passing=True),
+    "market_open": Function(
+        (), lambda given: lambda view: view.market_open(given.symbol), holds=True, passing=True
+    ),
 }
 
 

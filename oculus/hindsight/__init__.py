@@ -1,0 +1,1 @@
+"""Questions asked of stored history: what rules would have done, and what they should be."""
