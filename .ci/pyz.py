@@ -32,7 +32,9 @@ UNUSED = (
     # what the compiled modules were compiled from
     *("**/*.c", "**/*.cpp", "**/*.h", "**/*.hpp", "**/*.pxd", "**/*.pxi", "**/*.pyx", "greenlet/platform"),
     # needs cffi, which isn't installed; gevent runs on libev
-    "gevent/libuv",
+    *("gevent/libuv", "gevent/libev/_corecffi*"),
+    # DuckDB in the clothes of Spark
+    "duckdb/experimental",
     # another way to look names up, which only an environment variable would choose
     "gevent/resolver/*.so",
     # speed for guessing the encoding of texts, which nothing here does; the same is there in Python

@@ -104,7 +104,13 @@ def test_a_backtest_tells_what_happened(daemon: Start) -> None:
     for a, b in ((20, 20), (31, 20), (31, 31), (34, 20), (20, 20), (20, 31), (31, 31), (20, 20)):
         push(oculus, custom__a__temp=a, custom__b__temp=b)
         time.sleep(0.9)  # the daemon's own time is what this is about
-    wait_for(lambda: all(rule["state"] == "inactive" for rule in oculus.json("/api/rules")["rules"]))
+    names = ("hot", "mean", "kept")
+
+    def over(name: str) -> bool:
+        steps = oculus.json(f"/api/alerts?rule={name}&limit=1")["alerts"]
+        return bool(steps) and steps[0]["state"] == "resolved"
+
+    wait_for(lambda: all(map(over, names)))
 
     def firings(name: str) -> list[tuple[str, float, float]]:
         steps = reversed(oculus.json(f"/api/alerts?rule={name}&limit=1000")["alerts"])
@@ -126,7 +132,7 @@ def test_a_backtest_tells_what_happened(daemon: Start) -> None:
         )
 
     answer = oculus.post("/api/backtest", json={"since": "1h"}).json()
-    live = {name: firings(name) for name in ("hot", "mean", "kept")}
+    live = {name: firings(name) for name in names}
     assert all(live.values())
     for name, expected in live.items():
         found = told(answer, name)
