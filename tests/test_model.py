@@ -167,6 +167,7 @@ def test_a_transition_is_recorded_as_an_alert_event() -> None:
     assert event.payload == {
         "rule": "slow", "state": "firing", "previous": "pending", "symbol": "a.b", "value": 5.0,
         "labels": {"host": "x"}, "started_at": 1, "channels": ["log", "ops"], "explanation": "a.b (5) > 1",
-        "operands": [["a.b", 5.0, 1.5]], "suppressed": "silence 1", "timers": {"held": 1.0}, "alert": "alert/slow/",
+        "operands": [["a.b", 5.0, 1.5]], "suppressed": "silence 1", "timers": {"held": 1.0},
+        "alert": "alert/slow/",
     }  # fmt: skip
     json.dumps(event.payload)

@@ -35,6 +35,10 @@ _TRUE = ("true", "yes", "on")
 _FALSE = ("false", "no", "off")
 
 
+class Doubt(ValueError):
+    """A check's word that a value is likely not what was meant: a warning, and the value is taken."""
+
+
 def setting(
     default: Any = dataclasses.MISSING,
     *,
@@ -216,6 +220,8 @@ def _dataclass(
         elif check is not None:
             try:
                 check(value)
+            except Doubt as doubt:
+                mistakes.warn(child, here, str(doubt))
             except ValueError as error:
                 mistakes.add(child, here, str(error))
         if field.metadata.get("secret") and len(mistakes.errors) > told:

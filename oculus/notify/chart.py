@@ -1,7 +1,6 @@
 """A small picture of a series for messages, as a PNG: a line with soft edges over a fading area.
 
-Pure Python on zlib, as no drawing library is worth its size for this. It takes the processor for a while: call
-it in a native thread.
+Pure Python on zlib, as no drawing library is worth its size for this.
 """
 
 from __future__ import annotations
@@ -34,10 +33,8 @@ def png(values: Sequence[float], width: int, height: int, colour: str, backgroun
     is not a finite number is left out.
     """
     known = [value for value in values if math.isfinite(value)]
-    if len(known) < 2:
-        pixels = bytes(width * height)
-    else:
-        pixels = b"".join(_columns(known, width, height))
+    drawn = len(known) > 1
+    pixels = b"".join(_columns(known, width, height)) if drawn else bytes(width * height)
     rows = b"".join(b"\0" + pixels[row::height] for row in range(height))  # 0: the bytes of a row as they are
     kind = 8, 3, 0, 0, 0  # bits, each choosing from a palette
     chunks = (

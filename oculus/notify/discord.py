@@ -14,7 +14,7 @@ import gevent
 from loguru import logger
 
 from oculus.clock import iso
-from oculus.config.decode import setting
+from oculus.config.decode import Doubt, setting
 from oculus.config.settings import ChannelSettings
 from oculus.notify import chat
 from oculus.notify.base import Channel, Undelivered
@@ -54,10 +54,11 @@ _ADVICE = {
 def _check_webhook(url: str) -> None:
     parts = urlsplit(url.strip())
     if parts.scheme not in ("http", "https") or not parts.netloc:
-        raise ValueError("is not a URL (such as https://discord.com/api/webhooks/<id>/<token>)")
+        told = "is not a URL, so that nothing can be sent (https://discord.com/api/webhooks/<id>/<token>)"
+        raise Doubt(told)
     if not _WEBHOOK.fullmatch(parts.path):
-        told = "is not the URL of a webhook (https://discord.com/api/webhooks/<id>/<token>, without /slack)"
-        raise ValueError(told)
+        known = "https://discord.com/api/webhooks/<id>/<token>, without /slack"
+        raise Doubt(f"does not look like the URL of a webhook ({known})")
 
 
 def _check_mention(mention: Sequence[str]) -> None:

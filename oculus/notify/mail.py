@@ -18,7 +18,7 @@ from email.message import EmailMessage
 from email.policy import SMTP
 from email.utils import format_datetime, formataddr
 from hashlib import blake2s
-from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 from loguru import logger
 
@@ -338,7 +338,7 @@ def compose(settings: EmailSettings, notice: Notice) -> bytes:
     if page.chart:
         name = f"chart.{_id(notice.id)}@{sender.host}"
         message.add_alternative(mail_page.html(page, f"cid:{name}"), subtype="html", cte="base64")
-        page_part = message.get_payload()[1]  # type: ignore[index]
+        page_part: Any = message.get_payload()[1]
         picture = png(notice.history, *_CHART, page.colour)
         page_part.add_related(
             picture, "image", "png", cid=f"<{name}>", disposition="inline", filename="chart.png"

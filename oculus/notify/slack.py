@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from loguru import logger
 
-from oculus.config.decode import setting
+from oculus.config.decode import Doubt, setting
 from oculus.config.settings import ChannelSettings
 from oculus.notify import chat
 from oculus.notify.base import Channel, Undelivered
@@ -69,14 +69,16 @@ _ADVICE = {
 def _check_webhook(url: str) -> None:
     parts = urlsplit(url.strip())
     if url and (parts.scheme not in ("http", "https") or not parts.netloc or not parts.path.strip("/")):
-        raise ValueError("is not the URL of a webhook (such as https://hooks.slack.com/services/T…/B…/…)")
+        raise Doubt(
+            "does not look like the URL of a webhook (such as https://hooks.slack.com/services/T…/B…/…)"
+        )
     if "/triggers/" in parts.path or "/workflows/" in parts.path:
-        raise ValueError("is that of a workflow, which takes other messages (make an incoming webhook)")
+        raise Doubt("is that of a workflow, which takes other messages (make an incoming webhook)")
 
 
 def _check_token(token: str) -> None:
     if token and not re.fullmatch(r"xox[a-z]?[.-][A-Za-z0-9.-]+", token.strip()):
-        raise ValueError("is not the token of a bot (it begins with xoxb-)")
+        raise Doubt("does not look like the token of a bot (it begins with xoxb-)")
 
 
 def _check_channel(channel: str) -> None:

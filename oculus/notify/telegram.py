@@ -14,7 +14,7 @@ from typing import Any
 
 from loguru import logger
 
-from oculus.config.decode import setting
+from oculus.config.decode import Doubt, setting
 from oculus.config.settings import ChannelSettings
 from oculus.notify import chat
 from oculus.notify.base import Channel, Undelivered
@@ -51,7 +51,7 @@ _ADVICE = (
 
 def _check_token(token: str) -> None:
     if not re.fullmatch(r"\d+:[A-Za-z0-9_-]+", token.strip()):
-        raise ValueError("is not the token of a bot (digits, a colon, letters: @BotFather tells it)")
+        raise Doubt("does not look like the token of a bot (digits, a colon, letters: @BotFather tells it)")
 
 
 def _check_chat(chat_id: str) -> None:

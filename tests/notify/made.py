@@ -61,10 +61,11 @@ def read(kind: type[Channel], text: str) -> Channel:
 
 
 def mistakes_in(kind: type[Channel], text: str) -> list[str]:
-    """Return what is wrong with a channel's configuration."""
+    """Return what is wrong with a channel's configuration, or doubtful."""
     mistakes = Mistakes()
-    assert decode(parse(text, "c.yaml", mistakes), kind.Settings, "notifications.ops", mistakes) is None
-    return list(mistakes.errors)
+    found = decode(parse(text, "c.yaml", mistakes), kind.Settings, "notifications.ops", mistakes)
+    assert (found is None) == bool(mistakes.errors)
+    return mistakes.errors + mistakes.warnings
 
 
 def refusal(channel: Channel, told: Notice, *secrets: str) -> Undelivered:

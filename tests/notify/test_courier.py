@@ -100,8 +100,9 @@ class World:
         """Store a step of an alert and hand it over; return its event's id."""
         previous: AlertState = "inactive" if state == "firing" else "firing"
         step = Transition(
-            ts=self.now, rule=rule, state=state, previous=previous, severity=severity, message=f"{rule} {state}",
-            started_at=self.now, symbol=symbol, labels={"symbol": symbol}, channels=("ops",),
+            ts=self.now, rule=rule, state=state, previous=previous, severity=severity,
+            message=f"{rule} {state}", started_at=self.now, symbol=symbol, labels={"symbol": symbol},
+            channels=("ops",),
         )  # fmt: skip
         event = Event(
             **{**{name: getattr(step.event(), name) for name in Event.__slots__}, "channels": ("ops",)}

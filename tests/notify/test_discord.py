@@ -286,8 +286,14 @@ def test_no_log_and_no_error_names_the_token(api: service.Discord) -> None:
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("webhook_url: sEcReT", "webhook_url: is not a URL (such as https://discord.com/api/webhooks/"),
-        ("webhook_url: https://discord.com/api/webhooks/1/sEcReT/slack", "is not the URL of a webhook"),
+        (
+            "webhook_url: sEcReT",
+            "webhook_url: is not a URL, so that nothing can be sent (https://discord.com/api/webhooks/",
+        ),
+        (
+            "webhook_url: https://discord.com/api/webhooks/1/sEcReT/slack",
+            "does not look like the URL of a webhook",
+        ),
         ("username: x", "webhook_url: is missing (URL of the webhook)"),
         (
             "webhook_url: https://d.test/api/webhooks/1/a\nmention: '@all'",

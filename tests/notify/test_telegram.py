@@ -294,8 +294,8 @@ def test_no_log_and_no_error_names_the_token(api: service.Telegram) -> None:
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ('bot_token: "sEcReT"\nchat_id: "42"', "bot_token: is not the token of a bot"),
-        ('bot_token: "1:a/sEcReT"\nchat_id: "42"', "bot_token: is not the token of a bot"),
+        ('bot_token: "sEcReT"\nchat_id: "42"', "bot_token: does not look like the token of a bot"),
+        ('bot_token: "1:a/sEcReT"\nchat_id: "42"', "bot_token: does not look like the token of a bot"),
         ('chat_id: "42"', "bot_token: is missing (token of the bot)"),
         ('bot_token: "1:a"\nchat_id: "the group"', "chat_id: 'the group' is not a chat (such as 123456789,"),
         ('bot_token: "1:a"\nchat_id: "42"\ntopic: -1', "topic: -1 is not a topic"),
