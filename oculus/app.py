@@ -525,13 +525,12 @@ class Oculus:
         self.writer.call(outbox.settle, told, states, passed_on)
 
     def _dress(self, notice: Notice, event: int | None) -> Notice:
-        """Add a link to what is told, and the newest values of its first series."""
+        """Add a link to the rule, and the newest values of its first series."""
         base, first = self.settings.server.public_url.rstrip("/"), notice.alerts[0]
-        path = f"rules/{quote(first.rule, safe='')}" if event is None else f"alerts/{event}"
         series = self.latest.get(first.symbol) if first.symbol else None
         return replace(
             notice,
-            link=f"{base}/{path}" if base else "",
+            link=f"{base}/rules/{quote(first.rule, safe='')}" if base else "",
             history=() if series is None else tuple(series.history),
         )
 

@@ -338,7 +338,8 @@ def compose(settings: EmailSettings, notice: Notice) -> bytes:
     if page.chart:
         name = f"chart.{_id(notice.id)}@{sender.host}"
         message.add_alternative(mail_page.html(page, f"cid:{name}"), subtype="html", cte="base64")
-        page_part: Any = message.get_payload()[1]
+        parts: Any = message.get_payload()
+        page_part = parts[1]
         picture = png(notice.history, *_CHART, page.colour)
         page_part.add_related(
             picture, "image", "png", cid=f"<{name}>", disposition="inline", filename="chart.png"

@@ -36,7 +36,9 @@ class Server:
             [sys.executable, "-m", "tests.support.smtp", how, certificate],
             cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
         )  # fmt: skip
-        self.port = int(self._process.stdout.readline())
+        assert self._process.stdout is not None
+        self._out = self._process.stdout
+        self.port = int(self._out.readline())
 
     def channel(self, **more: Any) -> Email:
         """Return a channel that sends by it."""
@@ -52,7 +54,7 @@ class Server:
 
     def mail(self) -> tuple[dict[str, Any], EmailMessage]:
         """Return the next mail as it came, and as it reads."""
-        kept = json.loads(self._process.stdout.readline())
+        kept = json.loads(self._out.readline())
         found = email.message_from_bytes(kept["content"].encode("latin-1"), policy=policy.default)
         assert isinstance(found, EmailMessage)
         return kept, found

@@ -33,9 +33,11 @@ class Keeper:
         """Keep a mail."""
         content = envelope.content
         assert isinstance(content, bytes)
+        assert server.transport is not None
         kept = {
             "from": envelope.mail_from, "to": envelope.rcpt_tos, "content": content.decode("latin-1"),
-            "tls": server.transport.get_extra_info("ssl_object") is not None, "authenticated": bool(session.authenticated),
+            "tls": server.transport.get_extra_info("ssl_object") is not None,
+            "authenticated": bool(session.authenticated),
         }  # fmt: skip
         print(json.dumps(kept), flush=True)
         return "250 kept"
