@@ -1,4 +1,4 @@
-"""Deliveries by the running daemon: to a webhook that is there, hangs, or is down over kills of the daemon."""
+"""Deliveries by the running daemon: to a webhook that is there, hangs, or is down while it is killed."""
 
 from __future__ import annotations
 
