@@ -55,8 +55,10 @@ def _check_token(token: str) -> None:
 
 
 def _check_chat(chat_id: str) -> None:
+    if not chat_id:
+        raise ValueError("is empty (such as 123456789, -1001234567890 or @channel)")
     if not re.fullmatch(r"-?\d{1,18}|@[A-Za-z]\w{3,}", chat_id):
-        raise ValueError(f"{chat_id!r} is not a chat (such as 123456789, -1001234567890 or @channel)")
+        raise Doubt(f"{chat_id!r} does not look like a chat (such as 123456789, -1001234567890 or @channel)")
 
 
 def _check_topic(topic: int) -> None:
@@ -94,7 +96,8 @@ class Telegram(Channel):
         assert isinstance(settings, TelegramSettings)
         self._told = settings
         self._token = settings.bot_token.strip()
-        self._chat: int | str = settings.chat_id if settings.chat_id[0] == "@" else int(settings.chat_id)
+        number = re.fullmatch(r"-?\d+", settings.chat_id)
+        self._chat: int | str = int(settings.chat_id) if number else settings.chat_id
         self._begun: OrderedDict[str, _Parts] = OrderedDict()
 
     def deliver(self, notice: Notice) -> str:
@@ -120,7 +123,7 @@ class Telegram(Channel):
             raise
         self._begun.pop(notice.id, None)
         told = f"message{'s' if len(parts.ids) > 1 else ''} {', '.join(parts.ids)}"
-        moved = str(self._chat) != self._told.chat_id and self._told.chat_id[0] != "@"
+        moved = str(self._chat) != self._told.chat_id
         return f"{told}; the group is now {self._chat}: set chat_id to that" if moved else told
 
     # -- words --------------------------------------------------------------------------------------------
