@@ -297,7 +297,7 @@ def test_no_log_and_no_error_names_the_token(api: service.Telegram) -> None:
         ('bot_token: "sEcReT"\nchat_id: "42"', "bot_token: does not look like the token of a bot"),
         ('bot_token: "1:a/sEcReT"\nchat_id: "42"', "bot_token: does not look like the token of a bot"),
         ('chat_id: "42"', "bot_token: is missing (token of the bot)"),
-        ('bot_token: "1:a"\nchat_id: "the group"', "chat_id: 'the group' does not look like a chat (such as 123456789,"),
+        ('bot_token: "1:a"\nchat_id: "the group"', "chat_id: 'the group' does not look like a chat"),
         ('bot_token: "1:a"\nchat_id: "42"\ntopic: -1', "topic: -1 is not a topic"),
         (
             'bot_token: "1:a"\nchat_id: "42"\nsilent: [warning]',
