@@ -13,7 +13,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 from oculus import __version__
-from oculus.commands.parsers import add_hindsight, add_parsers, add_probing, add_silencing
+from oculus.commands.parsers import add_hindsight, add_notifying, add_parsers, add_probing, add_silencing
 
 if TYPE_CHECKING:
     from oculus.config import Settings
@@ -52,11 +52,13 @@ class Arguments(argparse.Namespace):
     until: str | None
     names: list[str]
     symbol: str
+    channel: str
+    severity: Literal["info", "warn", "error", "critical"]
 
     @property
     def needs_hub(self) -> bool:
         """Whether the command runs greenlets, so that gevent must patch first."""
-        return self.command in ("run", "probe", "doctor")
+        return self.command in ("run", "probe", "doctor", "notify-test")
 
 
 def parse(argv: Sequence[str]) -> Arguments:
@@ -72,6 +74,7 @@ def execute(arguments: Arguments) -> int:
     command: Callable[[Arguments], int]
     commands = {"run": _run, "check": _check, "init": _init, "probe": _probe, "doctor": _doctor}
     commands |= {"silence": _silence, "backtest": _backtest, "derive": _derive, "rules": _rules}
+    commands["notify-test"] = _notify_test
     command = commands.get(arguments.command, _on_store)
     try:
         return command(arguments)
@@ -121,6 +124,7 @@ def _parser() -> argparse.ArgumentParser:
     add_parsers(commands)
     add_silencing(commands)
     add_hindsight(commands)
+    add_notifying(commands)
     return parser
 
 
@@ -333,6 +337,12 @@ def _derive(arguments: Arguments) -> int:
 
 def _rules(arguments: Arguments) -> int:
     from oculus.commands.rules import carry_out
+
+    return _told(lambda: carry_out(arguments))
+
+
+def _notify_test(arguments: Arguments) -> int:
+    from oculus.commands.notify_test import carry_out
 
     return _told(lambda: carry_out(arguments))
 

@@ -78,7 +78,7 @@ def test_every_command_and_option_is_in_the_manual() -> None:
     assert subparsers is not None
     commands = subparsers._group_actions[0].choices
     assert isinstance(commands, dict)
-    assert set(re.findall(r"^\| `oculus \[?(\w+)", text, re.MULTILINE)) == commands.keys()
+    assert set(re.findall(r"^\| `oculus \[?([\w-]+)", text, re.MULTILINE)) == commands.keys()
     for name, parser in commands.items():
         for option in parser._option_string_actions:
             if option.startswith("--") and option != "--help":

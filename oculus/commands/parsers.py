@@ -142,6 +142,25 @@ def add_silencing(commands: argparse._SubParsersAction[argparse.ArgumentParser])
     end.add_argument("id", metavar="ID", help="as oculus silence list shows it")
 
 
+def add_notifying(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command that tries a channel."""
+    notify = commands.add_parser(
+        "notify-test",
+        help="send a made-up alert through a channel",
+        description="Sends a made-up alert through a configured channel and prints what the service says of"
+        " it. It needs no running daemon.",
+        allow_abbrev=False,
+    )
+    notify.add_argument("channel", metavar="CHANNEL", help="name of the channel in notifications")
+    notify.add_argument("--config", metavar="FILE", help="YAML or TOML file (default: config.yaml)")
+    notify.add_argument(
+        "--severity",
+        choices=("info", "warn", "error", "critical"),
+        default="warn",
+        help="how bad it is (warn)",
+    )
+
+
 def add_hindsight(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the commands that ask the stored history about rules and derived values."""
     backtest = commands.add_parser(
