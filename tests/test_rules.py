@@ -101,9 +101,9 @@ def test_a_backtest_tells_what_happened(daemon: Start) -> None:
         '  - {name: kept, condition: "custom.b.temp > 30", keep_firing_for: 500ms, depends_on: [hot]}\n'
     )
     oculus = daemon(config)
-    for a, b in ((20, 20), (31, 20), (31, 31), (34, 20), (20, 20), (20, 31), (31, 31), (20, 20)):
+    for a, b in ((20, 20), (31, 20), (34, 31), (20, 20), (20, 31), (20, 20)):
         push(oculus, custom__a__temp=a, custom__b__temp=b)
-        time.sleep(0.9)  # the daemon's own time is what this is about
+        time.sleep(2.3)  # the daemon looks each second, and its own time is what this is about
     names = ("hot", "mean", "kept")
 
     def over(name: str) -> bool:

@@ -117,7 +117,7 @@ def _held(settings: RuleSettings, instance: Instance, now: Micros) -> list[Step]
         instance.state, instance.active_at = "pending", now
         steps.append(("inactive", "pending"))
     held = now - instance.active_at
-    enough = held >= settings.for_ * SECOND
+    enough = held >= round(settings.for_ * SECOND)
     if instance.state == "pending" and enough and _cooled(settings, instance, now):
         instance.state, instance.fired_at, instance.fired_for = "firing", now, settings.for_
         recent = (ts for ts in instance.firings if now - ts < FLAP_WINDOW)
@@ -139,11 +139,11 @@ def _kept(settings: RuleSettings, instance: Instance, now: Micros) -> bool:
         return False
     if instance.keep_since is None:
         instance.keep_since = now
-    return now - instance.keep_since < settings.keep_firing_for * SECOND
+    return now - instance.keep_since < round(settings.keep_firing_for * SECOND)
 
 
 def _cooled(settings: RuleSettings, instance: Instance, now: Micros) -> bool:
-    return instance.fired_at is None or now - instance.fired_at >= settings.cooldown * SECOND
+    return instance.fired_at is None or now - instance.fired_at >= round(settings.cooldown * SECOND)
 
 
 def flaps(settings: RuleSettings, instance: Instance, now: Micros) -> int:

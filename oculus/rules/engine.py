@@ -333,7 +333,9 @@ class RuleEngine:
         transitions = [self._transition(rule, key, instance, step, seen) for step in steps]
         if not steps and instance.state == "firing":
             instance.suppressed = self._suppression(rule, instance, now)
-            due = instance.told_at is None or 0 < rule.settings.repeat * SECOND <= now - instance.told_at
+            due = (
+                instance.told_at is None or 0 < round(rule.settings.repeat * SECOND) <= now - instance.told_at
+            )
             if due and not instance.suppressed:
                 transitions.append(self._transition(rule, key, instance, ("firing", "firing"), seen))
         if instance.state == "inactive" and not worth_remembering(rule.settings, instance, now):

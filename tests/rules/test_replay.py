@@ -68,6 +68,9 @@ def series(*values: float, every: float = 10.0, symbol: str = "load") -> Samples
         # The timer ends between two samples.
         ("load > 10", {"for_": 15}, series(11, 11, 11, 5), 99,
          [(0, "inactive→pending"), (15, "pending→firing"), (30, "firing→resolved")]),
+        # 700ms as the configuration reads it is a little more than 0.7.
+        ("load > 10", {"for_": 700 * 1e-3}, series(11), 99,
+         [(0, "inactive→pending"), (0.7, "pending→firing")]),
         ("load > 10", {"for_": 15}, series(11, 5, 11), 99,
          [(0, "inactive→pending"), (10, "pending→inactive"), (20, "inactive→pending"),
           (35, "pending→firing")]),
