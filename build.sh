@@ -10,6 +10,7 @@ usage: ./build.sh [command]
   test [arguments]     run the tests (the arguments go to pytest)
   lint                 check style, format and types
   pyz                  build dist/oculus.pyz (also without a command)
+  styles               make static/css/oculus.css from static/css/src and the templates (needs npm)
   lock [arguments]     write the lock files anew (--upgrade: with the newest packages)
   help                 show this
 
@@ -254,6 +255,11 @@ case $command in
         prepare requirements-dev.lock
         cd "$here"
         exec "$venv/bin/python" .ci/pyz.py
+        ;;
+    styles)
+        prepare requirements-dev.lock
+        cd "$here"
+        exec "$venv/bin/python" .ci/styles.py
         ;;
     lock)
         cd "$here"

@@ -39,6 +39,10 @@ UNUSED = (
     "gevent/resolver/*.so",
     # speed for guessing the encoding of texts, which nothing here does; the same is there in Python
     "charset_normalizer/*.so",
+    # speed for a debugger and for pools, which are not used; the same is there in Python
+    *("gevent/_gevent_c_tracer*.so", "gevent/_gevent_c_imap*.so"),
+    # what the style sheet was made from
+    "oculus/static/css/src",
     # other systems
     *(f"psutil/_ps{system}.py" for system in ("aix", "bsd", "osx", "sunos", "windows")),
     # pip's notes about the installation, some of which name the folder of the build
@@ -76,8 +80,8 @@ def prune(site_packages: Path) -> None:
             # Gone already when its folder was deleted.
             path.unlink(missing_ok=True)
     if strip := shutil.which("strip"):
-        # Saves 0.8 MB, mostly of pyyaml and greenlet.
-        subprocess.run([strip, "--strip-debug", *site_packages.rglob("*.so")], check=True)
+        # Saves 1 MB, mostly of pyyaml, gevent and greenlet.
+        subprocess.run([strip, "--strip-unneeded", *site_packages.rglob("*.so")], check=True)
 
 
 def bundle(site_packages: Path, bundled: Path) -> None:

@@ -24,7 +24,7 @@ from gevent.event import Event as Signal
 from gevent.lock import BoundedSemaphore
 from loguru import logger
 
-from oculus import __version__
+from oculus import __version__, logs
 from oculus.clock import SECOND, ClockGuard, now
 from oculus.collectors.base import Context
 from oculus.collectors.contained import make
@@ -33,11 +33,12 @@ from oculus.config import read_rules
 from oculus.config.settings import CollectorSpec, RuleSettings, ServerSettings, Settings
 from oculus.cooperate import slices
 from oculus.errors import Busy, ConfigError, OculusError, StartError
+from oculus.health import Health
 from oculus.holdup import HoldUp
-from oculus.model import NO_TAGS, Batch, Event, EventType, Micros, Severity, Transition, symbols_of
-from oculus.notify import made
+from oculus.ledger import Deliveries
+from oculus.model import NO_TAGS, Batch, Event, EventType, Micros, Severity, Transition, is_symbol, symbols_of
+from oculus.notify import all_made
 from oculus.notify.courier import STORED as NOTICES
-from oculus.notify.courier import Outcome
 from oculus.notify.notice import Notice
 from oculus.notify.outbox import Outbox
 from oculus.pipe import Pipe
@@ -49,10 +50,11 @@ from oculus.rules.loop import Figures, RuleLoop
 from oculus.rules.rows import Row, rows_of
 from oculus.rules.silence_keeper import SilenceKeeper
 from oculus.rules.silences import Silences
+from oculus.rules.uses import uses
 from oculus.rules.view import Point, View, lookback
-from oculus.storage import ingest, outbox, queries
+from oculus.storage import ingest, outbox, queries, steps
 from oculus.storage.database import Database
-from oculus.storage.latest import Latest, Series
+from oculus.storage.latest import Latest, Series, old_after
 from oculus.storage.readers import Readers
 from oculus.storage.recovery import recover
 from oculus.storage.upkeep import CLOCK_MARK, Upkeep, last_mark
@@ -60,16 +62,20 @@ from oculus.storage.writer import Writer
 from oculus.supervise import Supervisor, Watchdog, Worker
 from oculus.telemetry import Telemetry
 from oculus.threads import NativeThreads
+from oculus.vitals import Vitals
 from oculus.web.services import Services
 from oculus.windowed import Window
 
 if TYPE_CHECKING:
     from oculus.collectors.network.uplink import Uplink
     from oculus.hindsight.backtest import Backtest
+    from oculus.notify.deadman import DeadMan
 
 # Each probe under way has a connection open, and one that gets none would look like a target that is down.
 # Systems allow 1,024 unless asked for more, for the sake of old programs.
 OPEN_FILES = 65_536
+
+DEAD_MAN = "dead man's switch"  # its greenlet
 
 UPLINK_LOST = "this host has lost the network"
 
@@ -83,17 +89,14 @@ REQUESTS = 0.3  # seconds that requests under way have to end
 
 BACKTEST = 60.0  # seconds that a replay of rules may take
 
+LINK = 1.0  # seconds that the look-up of a message's link may take
+
 SETTLE = 1.0  # seconds from the end of the start to the first query of a rule
 
 FORGET = 600.0  # seconds between two looks at what need not be remembered of alerts
 
 RESTORED = 3600 * SECOND  # how far back the sparklines reach after a start
 RESTORE_TIMEOUT = 120.0  # seconds: a full scan of a large history on a slow card
-
-# The dashboard shows a value as old after this many of its intervals, but not before the least time.
-OLD_INTERVALS = 3
-OLD_LEAST = 30.0  # seconds
-OLD_PUSHED = 300.0  # seconds, for what no collector brings
 
 _LEVELS: dict[Severity, str] = {"info": "INFO", "warn": "WARNING", "error": "ERROR", "critical": "CRITICAL"}
 
@@ -119,18 +122,17 @@ class Oculus:
         self.watchdog = Watchdog()
         self.holdup = HoldUp(lambda told: self._note("oculus", "error", "error", told))
         self.supervisor = Supervisor(self._died)
-        self.outbox = Outbox(
-            self._settle_deliveries, self._put_event, self.supervisor.spawn, self.supervisor.stop, self._dress
-        )  # fmt: skip
         self.silences = Silences()
         self.engine = RuleEngine(settings.rules, tags=self._tags, silenced=self._silenced, started=now())
         self.rule_loop = RuleLoop(
-            self.engine, self._emit, self._view, self._figures, self._rows, self._checked_now
+            self.engine, self._emit, self._view, self._figures, self._rows, self._checked_now,
+            self.pipe.remember,
         )  # fmt: skip
         self.derived = DerivedLoop(self.pipe.put, self._view, self._figures)
         self.derived.load(settings.derived)
         self.uplink: Uplink | None = None
         self._uplink_since = Micros(0)
+        self.dead_man: DeadMan | None = None
         self._restored = Signal()
         self._replaying = BoundedSemaphore(1)
         self.scheduler = Scheduler(
@@ -162,6 +164,7 @@ class Oculus:
         self.port: int = listener.getsockname()[1]
         self._writer = self.supervisor.spawn("writer", self.writer.run)
         self.supervisor.spawn("watchdog", self.watchdog.run)
+        self.supervisor.spawn("vitals", self.vitals.run)
         self.holdup.start()
         self.supervisor.spawn("rules", self.rule_loop.run)
         self.supervisor.spawn("rules over time", self.rule_loop.run_windows)
@@ -174,6 +177,7 @@ class Oculus:
         for spec in slices(self.settings.collectors):
             self._start_collector(spec)
         self.supervisor.spawn("upkeep", self._keep_up)
+        self._call_outside()
         for warning in self.settings.warnings:
             logger.warning("{}", warning)
         if recovered:
@@ -209,13 +213,14 @@ class Oculus:
 
         Returns whether all of it was committed in time.
         """
+        self.supervisor.stop(DEAD_MAN)  # a stop is no fault to tell
         self.scheduler.stop()
         self.pipe.hurry()
         self.web.stop(REQUESTS)
         if self.local is not None:
             self.local.stop(REQUESTS)
         self.supervisor.stop(
-            "upkeep", "rules", "rules over time", "rules in sql", "derived", "alerts", "watchdog"
+            "upkeep", "rules", "rules over time", "rules in sql", "derived", "alerts", "vitals", "watchdog"
         )
         self.outbox.close()
         self.holdup.stop()
@@ -262,19 +267,24 @@ class Oculus:
             self.scheduler.stop(*gone)
         for spec in new:
             self._start_collector(spec)
+        # Before the rules that use them; what is gone stays until the alerts of rules that are gone have
+        # ended.
+        channels = all_made(settings)
+        self.outbox.configure(self.outbox.channels | channels)
         for transition in self.engine.replace(settings.rules, now(), slices):
             self._emit(transition)
+        self.outbox.configure(channels)
         self.derived.load(settings.derived)
         for warning in settings.warnings:
             logger.warning("{}", warning)
         kept = (self.settings.server, self.settings.database, self.settings.log)
         if kept != (settings.server, settings.database, settings.log):
             logger.warning("changes of server, database and log take effect at the next start")
-        self.outbox.configure({name: made(spec) for name, spec in settings.channels.items()})
         guards = (self.settings.canaries, self.settings.maintenance)
         self.settings = replace(settings, server=kept[0], database=kept[1], log=kept[2])
         if guards != (settings.canaries, settings.maintenance):
             self._guard_results()
+        self._call_outside()
         told = f"reloaded: {len(new)} collectors started, {len(gone)} stopped, {len(settings.rules)} rules"
         self._note("oculus", "system", "info", told)
 
@@ -286,6 +296,7 @@ class Oculus:
 
     def _use_storage(self, database: Database) -> None:
         from oculus.collectors.heartbeats import STORED, Heartbeats  # with the second half
+        from oculus.storage.copier import Copier
 
         settings = self.settings.database
         self.database = database
@@ -301,6 +312,7 @@ class Oculus:
         )
         self.readers = Readers(self.database)
         self.sandbox = Readers(self.database)
+        self.copier = Copier(self.database)
         self.guard = ClockGuard(last_mark(self.writer.call(ingest.read_state, CLOCK_MARK)))
         self.upkeep = Upkeep(
             self.database,
@@ -331,12 +343,25 @@ class Oculus:
         save = partial(self.writer.call, ingest.write_states)
         self.silence_keeper = SilenceKeeper(self.silences, load, save, self._put_event)
         alerts = {key.removeprefix(ALERTS): text for key, text in load(ALERTS).items()}
-        self.outbox.configure({name: made(spec) for name, spec in self.settings.channels.items()})
-        self.outbox.restore(self.writer.call(outbox.waiting), load(NOTICES))
+        self.outbox = Outbox(
+            Deliveries(self.writer, self.readers), self._put_event, self.supervisor.spawn,
+            self.supervisor.stop, self._dress,
+        )  # fmt: skip
+        waiting, notices = self.writer.call(outbox.backlog), load(NOTICES)
+        self.outbox.configure(all_made(self.settings))
+        self.outbox.restore(waiting, notices)
         for transition in self.engine.restore(alerts, now()):
             self._emit(transition)
         # Before the web is up: no ping may meet a heartbeat that is not there yet.
         self.heartbeats.configure(self.settings.collectors)
+        self.health = Health(
+            supervisor=self.supervisor,
+            scheduler=self.scheduler,
+            writer=self.writer,
+            rule_loop=self.rule_loop,
+            watchdog=self.watchdog,
+            uplink_lost=lambda: UPLINK_LOST if self.uplink is not None and self.uplink.down else "",
+        )
         self.telemetry = Telemetry(
             started=self._started,
             pipe=self.pipe,
@@ -351,8 +376,10 @@ class Oculus:
             writer=self.writer,
             upkeep=self.upkeep,
             context=self.context,
+            dead_man=lambda: self.dead_man,
         )
         self.context.stats = self.telemetry.figures
+        self.vitals = Vitals(self.telemetry)
 
     def _guard_results(self) -> None:
         """Set up what tells that a failure is not the target's: maintenance windows, and the canaries."""
@@ -372,6 +399,20 @@ class Oculus:
                 self.uplink.resume()
             else:
                 self._uplink_told(False, "")
+
+    def _call_outside(self) -> None:
+        """Have the dead man's switch as the settings say."""
+        settings = self.settings.heartbeat
+        if settings is None:
+            self.supervisor.stop(DEAD_MAN)
+            self.dead_man = None
+        elif self.dead_man is None:
+            from oculus.notify.deadman import DeadMan
+
+            self.dead_man = DeadMan(settings, self.health.unwell, self._put_event)
+            self.supervisor.spawn(DEAD_MAN, self.dead_man.run)
+        elif settings != self.dead_man.settings:
+            self.dead_man.use(settings)
 
     def _excuse(self, stem: str, local: bool) -> str:
         at = now()
@@ -415,15 +456,23 @@ class Oculus:
             rule_settings=lambda: self.settings.rules,
             read_rules=self._read_rules,
             backtest=self._backtest,
-            not_ready=self._not_ready,
+            not_ready=self.health.not_ready,
             metrics=self.telemetry.metrics,
             stale=self._stale,
             state=self._state,
             storage=self.upkeep.report,
             heartbeats=self.heartbeats,
             silences=self.silence_keeper,
+            copier=self.copier,
+            uses=partial(uses, self.engine),
             derived=lambda: self.settings.derived,
             every=self._every,
+            progress=self.outbox.progress,
+            last_event=lambda: self.writer.last_event_id,
+            stored=lambda: self.writer.rows,
+            status=lambda: self.settings.status,
+            system=self.vitals.report,
+            log=logs.tail,
             room=lambda: 1 - max(len(self.pipe) / self.pipe.max_rows, self.pipe.bytes / self.pipe.max_bytes),
         )
 
@@ -512,27 +561,27 @@ class Oculus:
         if self.writer.error:
             self.outbox.send_unstored(event, transition)
 
-    def _settle_deliveries(
-        self,
-        outcomes: Sequence[tuple[str, Outcome]],
-        states: Mapping[str, str | None],
-        passed_on: Sequence[tuple[int, str]],
-    ) -> None:
-        told = [
-            outbox.Outcome(one.event, channel, one.state, one.at, one.tries, one.notice, one.told)
-            for channel, one in outcomes
-        ]
-        self.writer.call(outbox.settle, told, states, passed_on)
-
     def _dress(self, notice: Notice, event: int | None) -> Notice:
-        """Add a link to the rule, and the newest values of its first series."""
+        """Add links to the first alert and its series, and the newest values of that."""
         base, first = self.settings.server.public_url.rstrip("/"), notice.alerts[0]
         series = self.latest.get(first.symbol) if first.symbol else None
+        if base and event is None:
+            event = self._event_of(first)
+        page = f"/rules/{quote(first.rule, safe='')}" if event is None else f"/alerts/{event}"
+        about = first.symbol if first.symbol and is_symbol(first.symbol) else ""
         return replace(
             notice,
-            link=f"{base}/rules/{quote(first.rule, safe='')}" if base else "",
+            link=f"{base}{page}" if base else "",
+            series_link=f"{base}/series/{about}" if base and about else "",
             history=() if series is None else tuple(series.history),
         )
+
+    def _event_of(self, step: Transition) -> int | None:
+        """Return the id of the event of a step, or None when it is not stored or cannot be read now."""
+        try:
+            return self.readers.run(steps.id_of, step, timeout=LINK)
+        except OculusError:
+            return None
 
     def _view(self, at: Micros, figures: Figures) -> View:
         return Live(
@@ -562,8 +611,10 @@ class Oculus:
         job = self.scheduler.origins.get(symbol)
         return not job.collector.state if job and job.collector.quotes else None
 
-    def _silenced(self, rule: str, severity: Severity, labels: Mapping[str, str], at: Micros) -> str:
-        silence = self.silences.matching(rule, severity, labels, at)
+    def _silenced(
+        self, rule: str, severity: Severity, labels: Mapping[str, str], at: Micros, since: Micros | None
+    ) -> str:
+        silence = self.silences.matching(rule, severity, labels, at, since)
         return silence.reason if silence else ""
 
     def _figures(self, wanted: Collection[Window], at: Micros) -> Figures:
@@ -620,8 +671,7 @@ class Oculus:
 
     def _stale(self, series: Series) -> bool:
         """Tell whether nobody has seen a value for longer than its collector should take."""
-        every = self._every(series.symbol)
-        limit = max(OLD_LEAST, OLD_INTERVALS * every) if every else OLD_PUSHED
+        limit = old_after(self._every(series.symbol))
         confirmed = self.scheduler.confirmed.get(series.symbol)
         if confirmed is not None:
             return time.monotonic() - confirmed > limit
@@ -630,11 +680,6 @@ class Oculus:
     def _state(self, symbol: str) -> str:
         job = self.scheduler.origins.get(symbol)
         return job.collector.state if job else ""
-
-    def _not_ready(self) -> str:
-        if not self._writer.alive:
-            return "the writer is not running"
-        return self.writer.error and f"the database takes no samples: {self.writer.error}"
 
     def _died(self, worker: Worker, trace: str) -> None:
         logger.error("{}", trace)

@@ -1,11 +1,14 @@
-"""What the log looks like: one line per record, for people or as JSON, on standard error and in a file."""
+"""What the log looks like: one line per record, for people or as JSON, on standard error and in a file. Its
+last records are kept for the page that shows them."""
 
 from __future__ import annotations
 
 import json
 import sys
+from collections import deque
+from collections.abc import Sequence
 from datetime import UTC, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from loguru import logger
 
@@ -13,12 +16,49 @@ from oculus.config.settings import LogSettings
 from oculus.errors import StartError
 
 if TYPE_CHECKING:
-    from loguru import FormatFunction, Record
+    from loguru import FormatFunction, Message, Record
 
+KEPT = 200  # records
+LONGEST = 4_000  # characters of one that is kept: they take a megabyte at most
 
 # What comes from outside must not forge a second record, nor move the cursor of a terminal.
 _CONTROL = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if code != ord("\t")}
 _CONTROL |= {ord("\n"): "\\n", ord("\r"): "\\r", 0x2028: "\\u2028", 0x2029: "\\u2029"}
+
+
+class Line(NamedTuple):
+    """A record: when, in microseconds, its level, its text, and the traceback if it has one."""
+
+    ts: int
+    level: str
+    severity: int  # of the level: more is worse
+    text: str
+    trace: str
+
+
+class Tail:
+    """Takes records, and keeps the last ones; `count` is of all there were."""
+
+    def __init__(self, most: int = KEPT) -> None:
+        self._lines: deque[Line] = deque(maxlen=most)
+        self.count = 0
+
+    def __call__(self, message: Message) -> None:
+        """Take a record, whose formatted message is its traceback."""
+        record = message.record
+        ts, level, text = int(record["time"].timestamp() * 1_000_000), record["level"], _said(record)
+        self._lines.append(
+            Line(ts, level.name.lower(), level.no, text[:LONGEST], str(message).strip()[-LONGEST:])
+        )
+        self.count += 1
+
+    @property
+    def lines(self) -> Sequence[Line]:
+        """The last records, newest first."""
+        return tuple(reversed(self._lines))
+
+
+tail = Tail()
 
 
 def setup(settings: LogSettings) -> None:
@@ -28,6 +68,7 @@ def setup(settings: LogSettings) -> None:
     logger.remove()
     # `diagnose` would print the values of variables, secrets among them.
     logger.add(sys.stderr, format=line, level=level, diagnose=False, backtrace=False)
+    logger.add(tail, format=lambda record: "{exception}", level=level, diagnose=False, backtrace=False)
     if settings.file:
         try:
             logger.add(
@@ -52,10 +93,13 @@ def _fields(record: Record) -> dict[str, Any]:
     return {key: value for key, value in record["extra"].items() if not key.startswith("_")}
 
 
-def _text(record: Record) -> str:
+def _said(record: Record) -> str:
     fields = "".join(f" {key}={_bare(value)}" for key, value in _fields(record).items())
-    line = f"{_stamp(record)} {record['level'].name:<8} {record['message']}{fields}"
-    record["extra"]["_line"] = line.translate(_CONTROL)
+    return f"{record['message']}{fields}".translate(_CONTROL)
+
+
+def _text(record: Record) -> str:
+    record["extra"]["_line"] = f"{_stamp(record)} {record['level'].name:<8} {_said(record)}"
     return "<level>{extra[_line]}</level>\n{exception}"
 
 

@@ -270,13 +270,17 @@ class Transition:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """What the writer commits in one transaction: samples in arrival order, all stamped, and events."""
+    """What the writer commits in one transaction: samples in arrival order, all stamped, and events.
+
+    `memories` are keys with texts to remember, each later than the memory of any event here.
+    """
 
     samples: tuple[Sample, ...] = ()
     events: tuple[Event, ...] = ()
+    memories: tuple[tuple[str, str], ...] = ()
 
     def __bool__(self) -> bool:
-        return bool(self.samples or self.events)
+        return bool(self.samples or self.events or self.memories)
 
 
 def symbols_of(samples: Iterable[Sample]) -> set[str]:

@@ -102,6 +102,7 @@ class Pipe:
         self.high_water = 0
         self._runs: deque[_Run] = deque()
         self._events: deque[Event] = deque()
+        self._memories: dict[str, str] = {}
         self._rows = 0
         self._waiting = 0  # bytes of the runs
         self._taken = 0  # bytes of the last batch
@@ -185,6 +186,13 @@ class Pipe:
             self._events.popleft()
             self.dropped_events += 1
         self._events.append(event)
+        if event.memory is not None:
+            self._memories.pop(event.memory[0], None)
+        self._notify()
+
+    def remember(self, memories: Mapping[str, str]) -> None:
+        """Queue texts that are to be remembered under their keys, in place of those that wait."""
+        self._memories |= memories
         self._notify()
 
     def take(self, max_rows: int, linger: float) -> Batch | None:
@@ -210,13 +218,14 @@ class Pipe:
         self._rows -= len(samples)
         self._taken_at = time.monotonic()
         self._room.set()
-        events = tuple(self._events)
+        batch = Batch(tuple(samples), tuple(self._events), tuple(self._memories.items()))
         self._events.clear()
+        self._memories.clear()
         if not self._runs:
             if self.closed:
-                return Batch(tuple(samples), events) if samples or events else None
+                return batch or None
             self._some.clear()
-        return Batch(tuple(samples), events)
+        return batch
 
     def close(self) -> None:
         """Let the consumer drain what waits, at once, and then end. What is put later is still taken

@@ -124,6 +124,7 @@ class Watchdog:
     def __init__(self) -> None:
         self.counts = [0] * (len(LATENESS_BOUNDS) + 1)
         self.total = 0.0
+        self._peak = 0.0
         self._recent: deque[float] = deque(maxlen=self.WINDOW)
 
     def run(self) -> None:
@@ -137,7 +138,13 @@ class Watchdog:
         """Count one measured lateness, in seconds."""
         self.counts[bisect_left(LATENESS_BOUNDS, lateness)] += 1
         self.total += lateness
+        self._peak = max(self._peak, lateness)
         self._recent.append(lateness)
+
+    def take_peak(self) -> float:
+        """Return the worst lateness since the last call."""
+        peak, self._peak = self._peak, 0.0
+        return peak
 
     def quantile(self, q: float) -> float:
         """Return the q-quantile (0–1) of the last minute's lateness in seconds; 0 before the first look."""

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import resource
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from oculus import __version__
 from oculus.collectors.base import Context, Count
@@ -22,6 +23,9 @@ from oculus.storage.upkeep import Upkeep
 from oculus.storage.writer import Writer
 from oculus.supervise import LATENESS_BOUNDS, Supervisor, Watchdog
 from oculus.web.exposition import Metric, counter, gauge, histogram
+
+if TYPE_CHECKING:
+    from oculus.notify.deadman import DeadMan
 
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
@@ -73,6 +77,7 @@ class Telemetry:
     writer: Writer
     upkeep: Upkeep
     context: Context
+    dead_man: Callable[[], DeadMan | None] = lambda: None
     rates: Rates = field(default_factory=Rates)
 
     def figures(self) -> dict[str, float]:
@@ -131,9 +136,10 @@ class Telemetry:
             ),
             counter("oculus_rule_evaluations_total", "Evaluations of rules.", self.rule_loop.evaluations),
             gauge("oculus_rule_pass_seconds", "Length of the last pass over rules.", self.rule_loop.seconds),
-            counter("oculus_notifications_total", "Messages sent.", sent),
-            counter("oculus_notifications_failed_total", "Tries to send that failed.", failed),
-            gauge("oculus_notifications_waiting", "Steps of alerts that wait to be told.", waiting),
+            counter("oculus_notifications_total", "Messages sent, and actions that worked.", sent),
+            counter("oculus_notifications_failed_total", "Tries of either that failed.", failed),
+            gauge("oculus_notifications_waiting", "Steps of alerts that wait for either.", waiting),
+            *_calls(self.dead_man()),
             gauge("oculus_database_damaged", "Whether a damaged part was met.", bool(self.database.damage)),
             gauge("oculus_database_bytes", "Size of the database on disk.", self.database.size()),
             gauge("oculus_database_used_bytes", "Size of what the file holds, the rest is free.", usage.used),
@@ -163,6 +169,22 @@ class Telemetry:
             gauge("process_resident_memory_bytes", "Resident memory.", resident()),
             counter("process_cpu_seconds_total", "Processor time, user and system.", processor_seconds()),
         ]  # fmt: skip
+
+
+def _calls(dead_man: DeadMan | None) -> list[Metric]:
+    """Return the figures of the dead man's switch, where there is one."""
+    if dead_man is None:
+        return []
+    ping, fail = dead_man.ping, dead_man.fail
+    return [
+        gauge("oculus_heartbeat_well", "Whether all is well: heartbeat.url is called.", dead_man.well),
+        counter("oculus_heartbeat_calls_total", "Calls of heartbeat.url.", ping.calls),
+        counter("oculus_heartbeat_failures_total", "Calls of it that failed.", ping.failures),
+        gauge("oculus_heartbeat_last_success_timestamp_seconds", "When one worked last; 0: never.",
+              ping.worked_at),
+        counter("oculus_heartbeat_fail_calls_total", "Calls of heartbeat.fail_url.", fail.calls),
+        counter("oculus_heartbeat_fail_failures_total", "Calls of that which failed.", fail.failures),
+    ]  # fmt: skip
 
 
 def _families(counts: Iterable[Count]) -> list[Metric]:

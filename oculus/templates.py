@@ -13,16 +13,18 @@ from typing import Any
 from oculus.errors import ExpressionError
 
 
-@lru_cache(maxsize=1)
-def _environment() -> Any:
+@lru_cache(maxsize=2)
+def _environment(strict: bool = False) -> Any:
+    from jinja2 import StrictUndefined, Undefined
     from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-    return ImmutableSandboxedEnvironment(autoescape=False)
+    undefined = StrictUndefined if strict else Undefined
+    return ImmutableSandboxedEnvironment(autoescape=False, undefined=undefined)
 
 
 @lru_cache(maxsize=10_000)
-def _compiled(template: str) -> Any:
-    return _environment().from_string(template)
+def _compiled(template: str, strict: bool = False) -> Any:
+    return _environment(strict).from_string(template)
 
 
 def check(template: str) -> None:
@@ -54,16 +56,17 @@ def names(template: str) -> Iterator[tuple[str, int]]:
         yield name, lines.get(name, 1)
 
 
-def render(template: str, values: Mapping[str, Any], longest: int) -> str:
+def render(template: str, values: Mapping[str, Any], longest: int, *, strict: bool = False) -> str:
     """Return a template filled in, of which no more than `longest` characters are made.
 
-    Raises whatever the template does: a user's may fail in any way.
+    What is not there is an empty text, or with `strict` a failure. Raises whatever the template does: a
+    user's may fail in any way.
     """
     if "{" not in template:
         return template[:longest]
     pieces: list[str] = []
     room = longest
-    for piece in _compiled(template).generate(values):
+    for piece in _compiled(template, strict).generate(values):
         pieces.append(piece[:room])
         room -= len(piece)
         if room <= 0:

@@ -9,8 +9,8 @@ from typing import Any, cast
 from oculus.collectors import KINDS, collector_class
 from oculus.config import Vocabulary
 from oculus.config.kinds import PluginSource
-from oculus.config.settings import CollectorSettings
-from oculus.notify import CHANNELS, channel_class
+from oculus.config.settings import ActionSettings, CollectorSettings
+from oculus.notify import ACTIONS, CHANNELS, action_class, channel_class
 from oculus.rules import expression, message, rule
 from oculus.rules.derived import ordered, parse
 
@@ -35,15 +35,26 @@ def _check_canary(text: str) -> None:
     check_canary(text)
 
 
+def _heartbeat() -> type:
+    from oculus.notify.deadman import HeartbeatSettings
+
+    return HeartbeatSettings
+
+
 def vocabulary() -> Vocabulary:
     """Return what a configuration may speak of in this version."""
 
     def settings_of(kind: str) -> Callable[[], type[CollectorSettings]]:
         return lambda: collector_class(kind).Settings
 
+    def action_settings_of(kind: str) -> Callable[[], type[ActionSettings]]:
+        return lambda: action_class(kind).Settings
+
     return Vocabulary(
         collectors={kind: settings_of(kind) for kind in KINDS},
         channels={kind: partial(channel_class, kind) for kind in CHANNELS},
+        actions={kind: action_settings_of(kind) for kind in ACTIONS},
+        heartbeat=_heartbeat,
         check_condition=expression.parse,
         check_rule=rule.check,
         check_message=message.check,

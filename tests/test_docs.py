@@ -18,6 +18,7 @@ from oculus import cli
 from oculus.collectors import KINDS, collector_class
 from oculus.config import loads, settings
 from oculus.config.decode import keys_of
+from oculus.notify import ACTIONS, action_class
 from oculus.storage import Storage
 from oculus.vocabulary import vocabulary
 from oculus.web import server
@@ -32,7 +33,7 @@ def keys(cls: type, prefix: str = "") -> Iterator[str]:
     for key, field in keys_of(cls).items():
         inner = hints[field.name]
         inner = next((part for part in get_args(inner) if is_dataclass(part)), inner)
-        if is_dataclass(inner) and not hasattr(inner, "parse"):
+        if is_dataclass(inner) and not hasattr(inner, "parse") and not field.metadata.get("apart"):
             yield from keys(inner, f"{prefix}{key}.")  # type: ignore[arg-type]
         else:
             yield prefix + key
@@ -44,6 +45,8 @@ SECTIONS = {
     "log": settings.LogSettings,
     "rules": settings.RuleSettings,
     "maintenance": settings.MaintenanceSettings,
+    "status": settings.StatusSettings,
+    "heartbeat": vocabulary().heartbeat(),
 } | {kind: collector_class(kind).Settings for kind in KINDS}
 
 
@@ -53,6 +56,16 @@ def test_every_setting_is_in_the_manual(section: str) -> None:
     text = DOCS["configuration.md"]
     missing = [key for key in keys(SECTIONS[section]) if f"| `{key}` |" not in text]
     assert not missing
+
+
+@pytest.mark.parametrize("kind", ACTIONS)
+def test_every_setting_of_actions_is_in_the_manual(kind: str) -> None:
+    """Those of all kinds, and those of each below its heading."""
+    text = DOCS["rules.md"]
+    common = text.partition("## Actions")[2].partition("\n### ")[0]
+    own = text.partition(f"### `type: {kind}`")[2].partition("\n### ")[0]
+    settings = action_class(kind).Settings
+    assert not [key for key in keys(settings) if f"`{key}`" not in common + own]
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -19,8 +19,8 @@ RANKS = {
     "rules": 3, "notify": 3,
     "hindsight": 4,
     "web": 5, "plugins": 5,
-    "telemetry": 6, "vocabulary": 6, "app": 7, "commands": 7,
-    "cli": 8, "__main__": 9,
+    "health": 6, "ledger": 6, "telemetry": 6, "vocabulary": 6, "vitals": 7, "app": 8, "commands": 8,
+    "cli": 9, "__main__": 10,
 }  # fmt: skip
 
 # Third-party packages that belong to one folder.

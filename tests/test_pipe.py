@@ -6,6 +6,7 @@ import gc
 import time
 import tracemalloc
 from collections.abc import Callable
+from dataclasses import replace
 
 import gevent
 import pytest
@@ -77,6 +78,23 @@ def test_samples_and_events_come_together() -> None:
     pipe.put_event(event(3))
     assert take(pipe) == Batch((), (event(3),))
     assert pipe.events == 0
+
+
+def test_what_is_to_be_remembered_comes_once_and_newest() -> None:
+    """A later text takes the place of one that waits, and so does an event with a memory of that key."""
+    pipe = Pipe(100)
+    pipe.remember({"a": "1", "b": "1"})
+    pipe.remember({"a": "2"})
+    assert take(pipe) == Batch(memories=(("a", "2"), ("b", "1")))
+    pipe.remember({"a": "3", "b": "2"})
+    ended = replace(event(1), memory=("a", None))
+    pipe.put_event(ended)
+    pipe.remember({"c": "1"})
+    assert take(pipe) == Batch((), (ended,), (("b", "2"), ("c", "1")))
+    pipe.remember({"a": "4"})
+    pipe.close()
+    assert take(pipe) == Batch(memories=(("a", "4"),))
+    assert take(pipe) is None
 
 
 # -- bounds --------------------------------------------------------------------------------------------

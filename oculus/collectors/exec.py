@@ -6,9 +6,6 @@
 from __future__ import annotations
 
 import json
-import os
-import shlex
-import signal
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +15,15 @@ from gevent.lock import BoundedSemaphore
 
 from oculus.collectors import nagios
 from oculus.collectors.base import CollectError, Collector, Context
+from oculus.collectors.command import (
+    check_command,
+    check_env,
+    cut_short,
+    environment,
+    first_line,
+    not_run,
+    redacted,
+)
 from oculus.collectors.exposition import ExpositionError, ExpositionReader, told
 from oculus.collectors.extract import Body, JsonReader, NumberReader, Numerals, Reader, check_part
 from oculus.collectors.host_parts import distinct
@@ -35,37 +41,7 @@ TURNS = 16
 
 MAX_VALUES = 100  # of one collector's `values`, for each element of a list
 
-# Of the daemon's environment, where secrets of its configuration may be, programs get this.
-_PASSED_ON = ("HOME", "LOGNAME", "PATH", "SHELL", "TMPDIR", "TZ", "USER")
-_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-# Their words and decimal signs are those that are documented.
-_LOCALE = "C.UTF-8"
-
 _UNKNOWN = 3
-
-# What the environment was given is a secret from this length on: a `C` or a `1` is none, and would be missing
-# in every other word.
-_SECRET = 4  # characters
-
-
-def _check_command(command: tuple[str, ...]) -> None:
-    if not command or not command[0]:
-        raise ValueError("is empty (a list of program and arguments, such as [check_disk, -w, 10%])")
-    if any("\0" in word for word in command):
-        raise ValueError("holds a zero byte, which no program can be given")
-    if len(command) == 1 and any(sign.isspace() for sign in command[0]) and not Path(command[0]).is_file():
-        try:
-            words = shlex.split(command[0])
-        except ValueError:
-            words = command[0].split()
-        hint = f"[{', '.join(json.dumps(word, ensure_ascii=False) for word in words)}]"
-        raise ValueError(f"is a text, and no shell takes it apart (a list of program and arguments: {hint})")
-
-
-def _check_env(env: Mapping[str, str]) -> None:
-    for name, value in env.items():
-        if not name or "=" in name or "\0" in name + value:
-            raise ValueError(f"{name!r} cannot be a variable of the environment")
 
 
 def _check_values(values: Mapping[str, str]) -> None:
@@ -79,7 +55,7 @@ def _check_values(values: Mapping[str, str]) -> None:
 class ExecSettings(CollectorSettings):
     """Settings of `type: exec`."""
 
-    command: tuple[str, ...] = setting(help="program and its arguments, a list", check=_check_command)
+    command: tuple[str, ...] = setting(help="program and its arguments, a list", check=check_command)
     timeout: Seconds = setting(
         Seconds(10.0), help="time after which the program is ended", check=between(SHORTEST, LONGEST, "s")
     )
@@ -87,7 +63,7 @@ class ExecSettings(CollectorSettings):
         None, help="what it prints; json where json_path, values or list is given, else nagios"
     )
     env: Mapping[str, str] = setting(
-        factory=dict, help="variables of its environment", check=_check_env, secret=True
+        factory=dict, help="variables of its environment", check=check_env, secret=True
     )
     directory: str = setting("", help="where it runs; the daemon's own folder when left out")
     json_path: str = setting("", help="where in JSON the number is")
@@ -186,11 +162,7 @@ class Exec(Collector):
         yield from self._plugin(ended) if self._is_plugin else self._numbers(ended)
 
     def _not_started(self, error: OSError) -> str:
-        reason = (error.strerror or str(error)).lower()
-        directory = self._settings.directory
-        if directory and error.filename == directory:
-            return f"its directory {directory} cannot be entered: {reason}"
-        return f"{self._settings.command[0]} cannot be run: {reason}"
+        return f"{self._settings.command[0]} {not_run(error, self._settings.directory)}"
 
     # -- Nagios plugins ---------------------------------------------------------------------------------
 
@@ -204,7 +176,7 @@ class Exec(Collector):
             report.values, report.faults = [], ["it printed binary data"]
         why = {}
         if wrong or ended.status:
-            errors = self._first_error(ended) if wrong or not report.text else ""
+            errors = first_line(ended.errors, self._settings.env) if wrong or not report.text else ""
             texts = {"output": report.text, "error": ": ".join(filter(None, (wrong, errors)))}
             why = {key: self._redacted(text) for key, text in texts.items() if text}
         yield self._status(_UNKNOWN if wrong else ended.status, why)
@@ -229,7 +201,9 @@ class Exec(Collector):
     def _numbers(self, ended: Ended) -> Iterator[Sample]:
         wrong = self._wrong(ended, most=0)
         if wrong:
-            raise CollectError(self._redacted(": ".join(filter(None, (wrong, self._first_error(ended))))))
+            raise CollectError(
+                self._redacted(": ".join(filter(None, (wrong, first_line(ended.errors, self._settings.env)))))
+            )
         if ended.cut:
             raise CollectError(f"it printed more than {MOST_OUTPUT // 1024} kB")
         if self._reader is not None:
@@ -263,22 +237,11 @@ class Exec(Collector):
 
     def _wrong(self, ended: Ended, most: int) -> str:
         """Return what is wrong with how it ended, where its exit status may be 0 to `most`."""
-        if ended.overdue:
-            return f"not done after {self._settings.timeout:g} s"
-        if ended.status < 0:
-            return f"ended by signal {-ended.status} ({_signal_name(-ended.status)})"
-        return f"exit status {ended.status}" if ended.status > most else ""
-
-    def _first_error(self, ended: Ended) -> str:
-        lines = (nagios.plain(line) for line in ended.errors.decode("utf-8", "replace").splitlines())
-        return next(filter(None, lines), "")
+        exited = f"exit status {ended.status}" if ended.status > most else ""
+        return cut_short(ended, self._settings.timeout) or exited
 
     def _redacted(self, text: str) -> str:
-        """Return a text without what the environment was given: a program may print its password."""
-        for value in sorted(self._settings.env.values(), key=len, reverse=True):
-            if len(value) >= _SECRET:
-                text = text.replace(value, "***")
-        return text
+        return redacted(text, self._settings.env)
 
     def _sample(self, part: str, value: float, tags: Tags, faults: list[str]) -> Iterator[Sample]:
         symbol = f"{self._stem}.{part}" if part else self._stem
@@ -290,16 +253,3 @@ class Exec(Collector):
     def _tell(self, faults: list[str]) -> None:
         if faults:
             raise CollectError(self._redacted(told(faults)))
-
-
-def environment(given: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment of a program: little of the daemon's own, and what was given."""
-    passed_on = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
-    return {"PATH": _PATH} | passed_on | {"LC_ALL": _LOCALE} | dict(given)
-
-
-def _signal_name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return "no name"

@@ -1,8 +1,8 @@
 """Programs run as strangers: bounded in time and output, ended with everything that they started.
 
-A program gets a session and a process group of its own, no standard input, no file of ours, and none of our
-limits. Whatever of its group is left when it has ended, in time or not, is ended too; only what left the
-group on purpose (a daemon) stays, and nobody waits for it. When we are killed, the program is as well.
+A program gets a session and a process group of its own, a standard input that ends, no file of ours, and none
+of our limits. Whatever of its group is left when it has ended, in time or not, is ended too; only what left
+the group on purpose (a daemon) stays, and nobody waits for it. When we are killed, the program is as well.
 """
 
 from __future__ import annotations
@@ -71,8 +71,9 @@ class Program:
         self._starting: gevent.Greenlet[..., subprocess.Popen[bytes] | OSError] | None = None
         self._running: subprocess.Popen[bytes] | None = None
 
-    def run(self, timeout: float) -> Ended:
-        """Run it and wait for its end; raises OSError when it cannot be started.
+    def run(self, timeout: float, given: bytes = b"") -> Ended:
+        """Run it, with `given` as its standard input, and wait for its end; raises OSError when it cannot be
+        started.
 
         Raises CollectError when it can neither start nor end, or the one of the run before could not: what is
         on a file system that hangs.
@@ -84,15 +85,15 @@ class Program:
         until = time.monotonic() + timeout
         output, errors = _Pipe(MOST_OUTPUT), _Pipe(MOST_ERRORS)
         try:
-            process = self._start(output, errors, timeout)
+            process = self._start(given, output, errors, timeout)
             return self._finish(process, output, errors, max(0.0, until - time.monotonic()))
         finally:
             output.close()
             errors.close()
 
-    def _start(self, output: _Pipe, errors: _Pipe, timeout: float) -> subprocess.Popen[bytes]:
+    def _start(self, given: bytes, output: _Pipe, errors: _Pipe, timeout: float) -> subprocess.Popen[bytes]:
         """Return the process. In a greenlet of its own, since what starts on a dead disk never comes back."""
-        self._starting = gevent.spawn(self._spawn, output.hand_over(), errors.hand_over())
+        self._starting = gevent.spawn(self._spawn, given, output.hand_over(), errors.hand_over())
         try:
             self._starting.join(timeout)
         finally:
@@ -105,11 +106,14 @@ class Program:
             raise started
         return started
 
-    def _spawn(self, output: int, errors: int) -> subprocess.Popen[bytes] | OSError:
+    def _spawn(self, given: bytes, output: int, errors: int) -> subprocess.Popen[bytes] | OSError:
+        source = subprocess.DEVNULL
         try:
+            if given:
+                source = _file_of(given)
             return subprocess.Popen(
                 self._command,
-                stdin=subprocess.DEVNULL,
+                stdin=source,
                 stdout=output,
                 stderr=errors,
                 env=self._env,
@@ -121,8 +125,9 @@ class Program:
         except OSError as error:
             return error
         finally:
-            os.close(output)
-            os.close(errors)
+            for descriptor in (source, output, errors):
+                if descriptor >= 0:
+                    os.close(descriptor)
 
     def _finish(
         self, process: subprocess.Popen[bytes], output: _Pipe, errors: _Pipe, timeout: float
@@ -173,6 +178,19 @@ class _Pipe:
         for descriptor in (self._ours, self._theirs):
             if descriptor >= 0:
                 os.close(descriptor)
+
+
+def _file_of(data: bytes) -> int:
+    """Return a file in memory with these bytes, open at its beginning: unlike a pipe it is never full, and
+    need not be read."""
+    descriptor = os.memfd_create("given")
+    try:
+        os.write(descriptor, data)
+        os.lseek(descriptor, 0, os.SEEK_SET)
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor
 
 
 def end(process: subprocess.Popen[bytes], patience: float) -> None:

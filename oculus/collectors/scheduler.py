@@ -93,6 +93,7 @@ class Job:
     last_run: Micros | None = None
     last_seconds: float = 0.0
     lateness: float = 0.0  # seconds from the due time to the start of the last run
+    due: float | None = None  # when the next run is to start, or the present one was, monotonic
     rest: float | None = None  # seconds to the next run, where it is not the interval that tells
     pace: float = 0.0  # seconds that the last run that went well asked to rest
     told: bool = False  # whether its failure was reported as its own
@@ -204,6 +205,7 @@ class Scheduler:
         if collector.aligned or grid - clock() > FIRST_WITHIN:
             due = max(clock(), begun + share * min(interval, FIRST_WITHIN))
         while True:
+            job.due = due
             self._sleep_until(due)
             job.lateness = clock() - due
             self._run(job)

@@ -26,7 +26,7 @@ _SHOWN = 20  # intervals of each rule that are printed
 def carry_out(arguments: Arguments) -> None:
     """Do what the command line says; raises OculusError."""
     since = moment(arguments.since, "--since")
-    until = moment(arguments.until, "--until") if arguments.until else now()
+    until = min(now(), moment(arguments.until, "--until")) if arguments.until else now()
     if since >= until:
         raise ConfigError(["--since is not before --until"])
     store = store_of(arguments)
@@ -47,14 +47,17 @@ def carry_out(arguments: Arguments) -> None:
 
 
 def moment(text: str, option: str) -> Micros:
-    """Return the time that a text gives: a duration ago, or ISO 8601. Raises ConfigError."""
+    """Return the time that a text gives: a duration ago, or ISO 8601. Raises ConfigError.
+
+    What is before 1970 is 1970: nothing that is stored is older.
+    """
     try:
-        return Micros(now() - int(parse_duration(text) * SECOND))
+        return Micros(max(0, now() - int(parse_duration(text) * SECOND)))
     except (ValueError, OverflowError):
         pass
     try:
-        return parse_iso(text)
-    except ValueError:
+        return Micros(max(0, parse_iso(text)))
+    except (ValueError, OverflowError):
         raise ConfigError([f"{option} {text!r} is neither a duration (7d) nor a time (2026-01-31)"]) from None
 
 

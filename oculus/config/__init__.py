@@ -15,6 +15,8 @@ from oculus.config.decode import decode, did_you_mean, encode
 from oculus.config.document import Mistakes, Node
 from oculus.config.kinds import LOG, Channels, Kinds, PluginSource
 from oculus.config.settings import (
+    ACTION,
+    ActionSettings,
     CollectorSettings,
     CollectorSpec,
     DatabaseSettings,
@@ -24,6 +26,7 @@ from oculus.config.settings import (
     RuleSettings,
     ServerSettings,
     Settings,
+    StatusSettings,
 )
 from oculus.errors import ConfigError, ExpressionError
 
@@ -34,6 +37,9 @@ _T = TypeVar("_T")
 # Keys of the contract that this version does not serve yet: told apart from misspelt ones.
 _ANNOUNCED_KEYS = ("export",)
 
+# What a rule does stands under either of these: one mapping, or a list.
+_ACTION_KEYS = frozenset({"action", "actions"})
+
 
 @dataclass(frozen=True, slots=True)
 class Vocabulary:
@@ -41,13 +47,16 @@ class Vocabulary:
 
     `collectors` gives the settings class of each kind, `type` or `type/probe`; the class is made when it
     is asked for, so that only the kinds in use are imported; `channels` likewise the class of each kind of
-    channel. `check_condition`, `check_rule` (do its
+    channel, `actions` the settings of each kind of action, and `heartbeat` the class of that section.
+    `check_condition`, `check_rule` (do its
     expressions fit together?) , `check_message` and `check_derived` raise ExpressionError,
     `check_canary` ValueError. `plugins` gives the kinds and channels that are not built in.
     """
 
     collectors: Mapping[str, Callable[[], type[CollectorSettings]]]
     channels: Mapping[str, Callable[[], type]]
+    actions: Mapping[str, Callable[[], type[ActionSettings]]]
+    heartbeat: Callable[[], type]
     check_condition: Callable[[str], object]
     check_rule: Callable[[RuleSettings], object]
     check_message: Callable[[str], object]
@@ -84,7 +93,8 @@ def loads(text: str, name: str, vocabulary: Vocabulary, environ: Mapping[str, st
 def read_rules(text: str, vocabulary: Vocabulary, others: Collection[str] = ()) -> tuple[RuleSettings, ...]:
     """Return the rules of a YAML (or JSON) text: one, or a list; raises ConfigError.
 
-    They may depend on `others`; their channels are not looked at. Environment variables are not filled in.
+    They may depend on `others`; their channels are not looked at, and they have no actions. Environment
+    variables are not filled in.
     """
     mistakes = Mistakes()
     given = document.fragment(text, "rule", mistakes)
@@ -109,7 +119,7 @@ def _settings(root: Node, vocabulary: Vocabulary, mistakes: Mistakes) -> Setting
     assert isinstance(sections, dict)
     known = [
         "server", "database", "collectors", "rules", "notifications", "log", "include", "plugins",
-        "maintenance", "canaries", "derived",
+        "maintenance", "canaries", "derived", "heartbeat", "status",
     ]  # fmt: skip
     for key, node in sections.items():
         if key in _ANNOUNCED_KEYS:
@@ -120,6 +130,7 @@ def _settings(root: Node, vocabulary: Vocabulary, mistakes: Mistakes) -> Setting
     server = _section(sections, "server", ServerSettings, mistakes)
     database = _section(sections, "database", DatabaseSettings, mistakes)
     log = _section(sections, "log", LogSettings, mistakes)
+    status = _section(sections, "status", StatusSettings, mistakes)
     known_kinds = Kinds(vocabulary.collectors, vocabulary.plugins)
     known_kinds.plug(sections.get("plugins"), mistakes)
     collectors = _collectors(sections, known_kinds, mistakes)
@@ -128,8 +139,12 @@ def _settings(root: Node, vocabulary: Vocabulary, mistakes: Mistakes) -> Setting
     rules = _rules(
         _items(sections, "rules", mistakes), vocabulary, mistakes,
         look=lambda node, path: _rule_channels(node, path, channels, mistakes),
+        act=lambda node, path: _actions(node, path, vocabulary.actions, mistakes),
     )  # fmt: skip
     derived = _derived(sections, vocabulary.check_derived, mistakes)
+    heartbeat = None
+    if "heartbeat" in sections:
+        heartbeat = _section(sections, "heartbeat", vocabulary.heartbeat(), mistakes)
     windows = [
         decode(node, MaintenanceSettings, path, mistakes)
         for path, node in _items(sections, "maintenance", mistakes)
@@ -140,12 +155,17 @@ def _settings(root: Node, vocabulary: Vocabulary, mistakes: Mistakes) -> Setting
     assert server is not None
     assert database is not None
     assert log is not None
+    assert status is not None
+    if server.public_status and server.token:
+        _warn_of_addresses(sections["server"], status, collectors, mistakes)
     return Settings(
         server, database, log, collectors, rules, tuple(mistakes.warnings),
         derived=derived,
         maintenance=tuple(window for window in windows if window is not None),
         canaries=canaries,
         channels=channels.used,
+        heartbeat=heartbeat,
+        status=status,
     )  # fmt: skip
 
 
@@ -203,6 +223,25 @@ def _canaries(
     return tuple(found)
 
 
+def _warn_of_addresses(
+    server: Node, status: StatusSettings, collectors: Sequence[CollectorSpec], mistakes: Mistakes
+) -> None:
+    """Warn of targets that a public page would call by their address, since they have no other name."""
+    told = [
+        spec.name
+        for spec in collectors
+        if spec.kind.startswith("network/") and not spec.settings.name
+        for target in [f"net.{spec.kind.partition('/')[2]}.{spec.name}"]
+        if status.shows(target) and target not in status.names
+    ]
+    if told:
+        names = ", ".join(told[:3]) + (f" and {len(told) - 3} more" if len(told) > 3 else "")
+        mistakes.warn(
+            server, "server.public_status",
+            f"everybody can read the addresses of {names} (give them a name, there or in status.names)",
+        )  # fmt: skip
+
+
 def _section(sections: dict[str, Node], key: str, cls: type[_T], mistakes: Mistakes) -> _T | None:
     node = sections.get(key)
     return cls() if node is None else decode(node, cls, key, mistakes)
@@ -256,7 +295,10 @@ def _channels(sections: dict[str, Node], channels: Channels, mistakes: Mistakes)
         kind = given.value if given is not None and isinstance(given.value, str) else name
         path = f"notifications.{name}"
         line = node.key_lines.get(name)
-        if kind == LOG:
+        if name.startswith(ACTION):
+            told = f'begins with "{ACTION}", as the names of actions do (give it another name)'
+            mistakes.add(channel, path, told, line=line)
+        elif kind == LOG:
             channels.logs.add(name)
             if isinstance(channel.value, dict) and channel.value.keys() - {"type"}:
                 mistakes.add(channel, path, 'the channel "log" takes no settings', line=line)
@@ -275,8 +317,10 @@ def _channels(sections: dict[str, Node], channels: Channels, mistakes: Mistakes)
 def _rules(
     entries: list[tuple[str, Node]], vocabulary: Vocabulary, mistakes: Mistakes,
     others: Collection[str] = (), look: Callable[[Node, str], None] = lambda node, path: None,
+    act: Callable[[Node, str], tuple[ActionSettings, ...]] = lambda node, path: (),
 ) -> tuple[RuleSettings, ...]:  # fmt: skip
-    """Return the rules of these entries, which come with their paths and are given to `look`.
+    """Return the rules of these entries, which come with their paths and are given to `look` and, for their
+    actions, to `act`.
 
     `others` are rules of other files that they may depend on.
     """
@@ -285,7 +329,7 @@ def _rules(
     places: dict[str, tuple[str, Node]] = {}
     for path, node in entries:
         assert isinstance(node.value, dict)
-        rule = decode(node, RuleSettings, path, mistakes)
+        rule = decode(node, RuleSettings, path, mistakes, ignore=_ACTION_KEYS)
         # Looked at whatever else is wrong with the rule: all mistakes are told at once.
         right = [
             _expression(node, key, path, vocabulary.check_condition, mistakes)
@@ -298,12 +342,14 @@ def _rules(
             except ExpressionError as error:
                 mistakes.add(node, f"{path}.until", str(error))
         look(node, path)
+        actions = act(node, path)
         name = node.value.get("name")
         if name is not None and isinstance(name.value, str):
             first = taken.setdefault(name.value, path)
             if first != path:
                 mistakes.add(node, f"{path}.name", f'the name "{name.value}" is taken by {first}')
         if rule is not None:
+            rule = replace(rule, actions=actions)
             rules.append(rule)
             places[rule.name] = path, node
     for rule in rules:
@@ -331,6 +377,36 @@ def _expression(rule: Node, key: str, path: str, check: Callable[[str], Any], mi
         mistakes.add(node, f"{path}.{key}", error.told, below=error.pointed)
         return False
     return True
+
+
+def _actions(
+    rule: Node, path: str, kinds: Mapping[str, Callable[[], type[ActionSettings]]], mistakes: Mistakes
+) -> tuple[ActionSettings, ...]:
+    """Return what a rule does by itself: one action, or a list."""
+    assert isinstance(rule.value, dict)
+    found = []
+    given = {key: node for key, node in rule.value.items() if key in _ACTION_KEYS and node.value is not None}
+    if len(given) > 1:
+        mistakes.add(rule, path, "has action and actions (keep one of them)")
+    for key, node in given.items():
+        listed = isinstance(node.value, list)
+        for index, item in enumerate(node.value if isinstance(node.value, list) else [node]):
+            here = f"{path}.{key}[{index}]" if listed else f"{path}.{key}"
+            if not isinstance(item.value, dict):
+                mistakes.add(item, here, f"is {item.kind} (a mapping such as {{type: exec, command: […]}})")
+                continue
+            told = item.value.get("type")
+            kind = None if told is None else told.value
+            if not isinstance(kind, str):
+                mistakes.add(told or item, f"{here}.type", f"is missing (one of: {', '.join(sorted(kinds))})")
+            elif kind not in kinds:
+                assert told is not None
+                if not told.broken:
+                    text = f'unknown type "{kind}"{did_you_mean(kind, kinds)}'
+                    mistakes.add(told, f"{here}.type", text)
+            else:
+                found.append(decode(item, kinds[kind](), here, mistakes, ignore=frozenset({"type"})))
+    return tuple(action for action in found if action is not None)
 
 
 def _rule_channels(rule: Node, path: str, channels: Channels, mistakes: Mistakes) -> None:

@@ -31,6 +31,8 @@ _SHOWN: dict[str, dict[str, float]] = {
     "B": {name: _SIZES[name] for name in ("TB", "GB", "MB", "KB")},
 }
 
+HIDDEN = "***"  # what is shown of a secret
+
 _TRUE = ("true", "yes", "on")
 _FALSE = ("false", "no", "off")
 
@@ -46,31 +48,38 @@ def setting(
     check: Callable[[Any], None] | None = None,
     key: str | None = None,
     secret: bool = False,
+    apart: bool = False,
     factory: Callable[[], Any] | None = None,
 ) -> Any:
     """Declare a field of a settings class.
 
     `check` raises ValueError with what is wrong and, in brackets, what would be right. `key` is the name
     in the file where Python cannot have it (`for`). A `secret` is never printed, and `<key>_file` may name
-    a file that holds it.
+    a file that holds it. What stands `apart` is not decoded with the rest: its kinds are known elsewhere.
     """
-    metadata = {"help": help, "check": check, "key": key, "secret": secret}
+    metadata = {"help": help, "check": check, "key": key, "secret": secret, "apart": apart}
     if factory is not None:
         return dataclasses.field(default_factory=factory, metadata=metadata, repr=not secret)
     return dataclasses.field(default=default, metadata=metadata, repr=not secret)
 
 
 def encode(settings: Any) -> dict[str, Any]:
-    """Return what a file says of settings of scalars, lists and mappings, defaults left out."""
-    said = {}
+    """Return what a file says of settings, with their kind; defaults are left out, and secrets hidden."""
+    kind = getattr(type(settings), "type", None)
+    said: dict[str, Any] = {"type": kind} if isinstance(kind, str) else {}
     for key, field in keys_of(type(settings)).items():
         value = getattr(settings, field.name)
         made = field.default_factory
         default = field.default if made is dataclasses.MISSING else made()
         if value != default:
             hint = get_type_hints(type(settings))[field.name]
+            value = _hidden(value) if field.metadata.get("secret") else value
             said[key] = _duration_text(value) if hint is Seconds else _plain(value)
     return said
+
+
+def _hidden(value: Any) -> Any:
+    return dict.fromkeys(value, HIDDEN) if isinstance(value, Mapping) else HIDDEN
 
 
 def _duration_text(seconds: float) -> str:
@@ -85,7 +94,9 @@ def _duration_text(seconds: float) -> str:
 def _plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         return dict(value)
-    return list(value) if isinstance(value, tuple) else value
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
+    return encode(value) if dataclasses.is_dataclass(value) else value
 
 
 # -- scalars ------------------------------------------------------------------------------------------
@@ -204,7 +215,7 @@ def _dataclass(
             continue
         here = f"{path}.{key}" if path else key
         if key not in known:
-            text = f"unknown key{did_you_mean(key, [*known, *files])}"
+            text = f"unknown key{did_you_mean(key, [*keys_of(cls), *files])}"
             mistakes.add(child, here, text, line=node.key_lines.get(key))
             continue
         field, decoder = known[key]
@@ -251,7 +262,11 @@ def _file_keys(cls: type) -> dict[str, str]:
 @cache
 def _plan(cls: type) -> dict[str, tuple[dataclasses.Field[Any], _Decoder]]:
     hints = get_type_hints(cls)
-    return {key: (field, _decoder(hints[field.name])) for key, field in keys_of(cls).items()}
+    return {
+        key: (field, _decoder(hints[field.name]))
+        for key, field in keys_of(cls).items()
+        if not field.metadata.get("apart")
+    }
 
 
 def _decoder(hint: Any) -> _Decoder:

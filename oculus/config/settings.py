@@ -6,15 +6,17 @@ Collector kinds derive their own settings from `CollectorSettings`, beside the c
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC
-from typing import Literal
+from fnmatch import fnmatchcase
+from typing import Any, ClassVar, Literal
 
 from oculus.config.decode import Seconds, Size, between, setting
 from oculus.cron import check_cron
 from oculus.errors import ExpressionError
-from oculus.model import Severity, is_symbol, slug
+from oculus.model import AlertState, Severity, is_symbol, slug
 from oculus.windows import Window, parse_cron, parse_once, parse_weekly
 from oculus.zones import check_zone, zone_or_local
 
@@ -99,6 +101,7 @@ class ServerSettings:
     public_url: str = setting(
         "", help="address at which people reach the pages, for links in messages", check=_check_url
     )
+    public_status: bool = setting(False, help="show the status page and its badges without the token")
 
     @property
     def loopback(self) -> bool:
@@ -197,6 +200,43 @@ class CollectorSettings:
         return self.timeout
 
 
+# What the names of actions begin with: they stand among those of channels, which cannot begin so.
+ACTION = "action:"
+
+
+def _check_on(states: tuple[str, ...]) -> None:
+    if not states:
+        raise ValueError("is empty (firing, resolved, or both)")
+
+
+def retries(default: int) -> Any:
+    """Declare how often an action is tried again."""
+    return setting(default, help="further tries after one that failed", check=between(0, 1_000))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ActionSettings:
+    """What every action of a rule can be told. `type` is its kind."""
+
+    type: ClassVar[str] = ""
+
+    on: tuple[Literal["firing", "resolved"], ...] = setting(
+        ("firing", "resolved"), help="steps of an alert at which it is carried out", check=_check_on
+    )
+    timeout: Seconds = setting(Seconds(10.0), help="limit of one try", check=between(0.1, 300, "s"))
+    retry: int = retries(0)
+    expire: Seconds = setting(
+        Seconds(3_600.0),
+        help="age of a step at which nothing is done about it any more",
+        check=between(1, LONGEST, "s"),
+    )
+
+    @property
+    def title(self) -> str:
+        """What messages call it, without secrets: a verb and its object follow."""
+        return self.type
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RuleSettings:
     """One entry of `rules:`."""
@@ -231,6 +271,9 @@ class RuleSettings:
     depends_on: tuple[str, ...] = setting((), help="rules that silence this one while they fire")
     equal: tuple[str, ...] = setting((), help="labels that must be equal for depends_on")
     channels: tuple[str, ...] = setting(("log",), help="where its alerts go")
+    actions: tuple[ActionSettings, ...] = setting(
+        (), help="what is done when it fires and resolves", apart=True
+    )
 
     def __post_init__(self) -> None:
         if bool(self.condition) == bool(self.sql):
@@ -243,6 +286,18 @@ class RuleSettings:
             raise ValueError("until is for a condition; let the query tell")
         if self.schedule:
             check_cron(self.schedule)
+
+    @property
+    def named_actions(self) -> dict[str, ActionSettings]:
+        """The actions by their names; no name of a rule has a `/`."""
+        return {
+            f"{ACTION}{self.name}" + (f"/{number}" if number > 1 else ""): action
+            for number, action in enumerate(self.actions, 1)
+        }
+
+    def acting(self, state: AlertState) -> tuple[str, ...]:
+        """Return the names of the actions that a step to this state asks for."""
+        return tuple(name for name, action in self.named_actions.items() if state in action.on)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -286,6 +341,67 @@ class MaintenanceSettings:
         if self.cron:
             return parse_cron(self.cron, self.duration, zone)
         return parse_once(self.start, self.end, zone)
+
+
+def _check_patterns(patterns: tuple[str, ...]) -> None:
+    for pattern in patterns:
+        if not re.fullmatch(r"[a-z0-9_.*?\[\]!-]+", pattern):
+            raise ValueError(f"{pattern!r} is not a symbol or a pattern of them (such as net.http.*)")
+
+
+def _check_some_patterns(patterns: tuple[str, ...]) -> None:
+    if not patterns:
+        raise ValueError("is empty (targets such as net.http.site or net.tcp.*)")
+    _check_patterns(patterns)
+
+
+def _check_named(names: Mapping[str, str]) -> None:
+    for symbol, name in names.items():
+        check_symbol(symbol)
+        if not name.strip():
+            raise ValueError(f"{symbol} has an empty name")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StatusGroup:
+    """One entry of `status.groups`."""
+
+    name: str = setting(help="heading of the group")
+    symbols: tuple[str, ...] = setting(
+        help="targets in it, in order: net.http.site, net.tcp.*", check=_check_some_patterns
+    )
+
+    def places(self, target: str) -> int | None:
+        """Return which of its symbols is the first to name a target (`net.http.site`), or None."""
+        ways = (target, f"{target}.up")
+        return next(
+            (
+                place
+                for place, pattern in enumerate(self.symbols)
+                if any(fnmatchcase(way, pattern) for way in ways)
+            ),
+            None,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StatusSettings:
+    """`status:`: what the status page shows."""
+
+    title: str = setting("Status", help="heading of the page")
+    description: str = setting("", help="a line below it")
+    announcement: str = setting("", help="news to tell at its top, such as planned work")
+    groups: tuple[StatusGroup, ...] = setting((), help="what is shown, in order; all targets when left out")
+    names: Mapping[str, str] = setting(
+        factory=dict, help="what targets are called: {net.http.site: Website}", check=_check_named
+    )
+    badges: tuple[str, ...] = setting(
+        (), help="further series whose badges need no token: crypto.price.*", check=_check_patterns
+    )
+
+    def shows(self, target: str) -> bool:
+        """Tell whether a target stands on the page."""
+        return not self.groups or any(group.places(target) is not None for group in self.groups)
 
 
 def _check_template(text: str) -> None:
@@ -382,3 +498,5 @@ class Settings:
     maintenance: tuple[MaintenanceSettings, ...] = ()
     canaries: tuple[str, ...] = ()
     channels: Mapping[str, ChannelSpec] = field(default_factory=dict)
+    heartbeat: Any = None  # of the class that the vocabulary gives
+    status: StatusSettings = StatusSettings()

@@ -159,8 +159,10 @@ def backtest(
     began = time.monotonic()
     asked = [rule for rule in rules if names is None or rule.name in names]
     needed = _with_causes(asked, rules)
-    replayed = History(cursor, needed, since, until, every)
-    replay = Replay(needed, replayed.recorded, since, replayed.tags)
+    # Before anything was stored nobody looked: nothing was absent then.
+    start = min(max(since, history.begin(cursor)), until)
+    replayed = History(cursor, needed, start, until, every)
+    replay = Replay(needed, replayed.recorded, start, replayed.tags)
     told: dict[str, list[Transition]] = defaultdict(list)
     first = until
     for end, arrivals in replayed:
@@ -176,8 +178,8 @@ def backtest(
     for settings in asked:
         rule = replay.engine.get(settings.name)
         assert rule is not None
-        results.append(_result(settings, told[settings.name], since, until, rule.health, rule.error))
-    begin = max(since, first)
+        results.append(_result(settings, told[settings.name], start, until, rule.health, rule.error))
+    begin = max(start, first)
     parts = tuple(part._replace(start=max(part.start, begin)) for part in replayed.parts if part.end > begin)
     return Backtest(since, until, parts, replay.evaluations, time.monotonic() - began, tuple(results))
 

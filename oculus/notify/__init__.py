@@ -1,4 +1,5 @@
-"""Channels: where alerts go. One file per channel, and the table that names them.
+"""Channels and actions: where alerts go, and what is done about them. One file each, and the tables that name
+them.
 
 To add a channel: write its file, add a line here, and a test file.
 """
@@ -17,8 +18,9 @@ from oculus.notify.base import Channel, Undelivered
 from oculus.notify.notice import Notice
 
 if TYPE_CHECKING:
-    from oculus.config.settings import ChannelSpec
+    from oculus.config.settings import ChannelSpec, Settings
     from oculus.model import Transition
+    from oculus.notify.action import Action
 
 # Kind → module:class. The log is no entry: it needs no configuration, and nothing is sent.
 CHANNELS = {
@@ -33,6 +35,12 @@ CHANNELS = {
     "webhook": "oculus.notify.webhook:Webhook",
 }
 
+# Kind of action → module:class.
+ACTIONS = {
+    "exec": "oculus.notify.exec:Exec",
+    "http_post": "oculus.notify.http_post:HttpPost",
+}
+
 # One that is installed may take this long to be made.
 _TO_MAKE = 5.0  # seconds
 
@@ -44,8 +52,26 @@ _EACH = ChannelSettings(
 
 def channel_class(kind: str) -> type[Channel]:
     """Return the class of a channel of the table; KeyError when there is no such kind."""
-    module, _, name = CHANNELS[kind].partition(":")
-    return cast("type[Channel]", getattr(import_module(module), name))
+    return cast("type[Channel]", _loaded(CHANNELS[kind]))
+
+
+def action_class(kind: str) -> type[Action]:
+    """Return the class of an action of the table; KeyError when there is no such kind."""
+    return cast("type[Action]", _loaded(ACTIONS[kind]))
+
+
+def _loaded(place: str) -> object:
+    module, _, name = place.partition(":")
+    return getattr(import_module(module), name)
+
+
+def all_made(settings: Settings) -> dict[str, Channel | Action]:
+    """Return the channels of a configuration and the actions of its rules, in use, by their names."""
+    found: dict[str, Channel | Action] = {name: made(spec) for name, spec in settings.channels.items()}
+    for rule in settings.rules:
+        for name, action in rule.named_actions.items():
+            found[name] = action_class(action.type)(action)
+    return found
 
 
 def made(spec: ChannelSpec) -> Channel:

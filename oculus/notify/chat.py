@@ -9,11 +9,10 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from oculus.config.decode import setting
-from oculus.model import Transition, unit_of
 from oculus.notify.chart import png
 from oculus.notify.http import HttpSettings
 from oculus.notify.notice import Notice, line
-from oculus.notify.plain import clock, late_note
+from oculus.notify.plain import clock, explained, figure, late_note, unsaid
 from oculus.threads import NativeThreads
 
 # A sign and a colour for each severity, the same in all chats.
@@ -22,9 +21,6 @@ SIGNS: dict[Mood, str] = {"info": "🔵", "warn": "🟡", "error": "🟠", "crit
 COLOURS: dict[Mood, int] = {
     "info": 0x3498DB, "warn": 0xF1C40F, "error": 0xE67E22, "critical": 0xE74C3C, "resolved": 0x2ECC71,
 }  # fmt: skip
-
-# Alerts beside which their conditions with the values are shown: of more, the lines themselves are enough.
-_EXPLAINED = 5
 
 _BARS = "▁▂▃▄▅▆▇█"
 _MOST_BARS = 24  # values: they fit a telephone's width
@@ -102,9 +98,8 @@ def facts(notice: Notice, bars: bool) -> list[tuple[str, str]]:
         return []
     (step,) = notice.alerts
     found: list[tuple[str, str]] = [("Severity", step.severity)]
-    if step.value is not None:
-        unit = unit_of(step.symbol or "", step.labels)
-        found.append(("Value", f"{step.value:.12g} {'' if unit in ('bool', 'code') else unit}".strip()))
+    if value := figure(step):
+        found.append(("Value", value))
     found.append(("Began", clock(step.started_at, notice.sent_at)))
     if step.state != "firing":
         found.append(("Ended", clock(step.ts, notice.sent_at)))
@@ -175,7 +170,8 @@ def paged(
 
 
 def _alerts(notice: Notice) -> Iterator[Line]:
-    single = len(notice.alerts) == 1
+    count = len(notice.alerts)
+    single = count == 1 and not notice.more
     rules = len({step.rule for step in notice.alerts}) > 1
     mixed = len({step.severity for step in notice.firing}) > 1
     for heading, steps in (("Firing", notice.firing), ("Resolved", notice.resolved)):
@@ -187,19 +183,14 @@ def _alerts(notice: Notice) -> Iterator[Line]:
                 text = f"{step.rule}: {text}"
             if mixed and step.state == "firing":
                 text = f"[{step.severity}] {text}"
-            if not single and step.symbol and step.symbol not in text:
-                text = f"{text}, {step.symbol}"
+            if not single:
+                beside = ("" if step.symbol and step.symbol in text else step.symbol, unsaid(step, count))
+                text = ", ".join(part for part in (text, " = ".join(filter(None, beside))) if part)
             first, *further = _clean(text.strip()[:_LONGEST]).split("\n")
             yield Line(first if single else f"• {first}", "alert", 1)
             yield from (Line(each) for each in further)
-            if _explained(step, len(notice.alerts)):
+            if explained(step, count):
                 yield from (Line(each, "note") for each in _clean(step.explanation[:_LONGEST]).split("\n"))
-
-
-def _explained(step: Transition, count: int) -> bool:
-    """Tell whether the condition with its values is worth a line: not when the message is just that."""
-    told = step.explanation and step.explanation not in step.message
-    return bool(told) and step.state == "firing" and count <= _EXPLAINED
 
 
 def _more(count: int) -> list[Line]:

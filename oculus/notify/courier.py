@@ -4,15 +4,19 @@ what it has sent.
 A message is claimed on the disk before it is sent, and noted as sent after that: a kill in between sends it
 once more, with the same id. While the service cannot be reached the courier waits, longer and longer; what
 changes meanwhile is in the next message of its group.
+
+Memory is bounded. Of an alert the last step counts alone, so many steps are held at most, and of these few
+with their words: the rest is in the store.
 """
 
 from __future__ import annotations
 
 import json
 import random
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import blake2s
+from typing import Any
 
 import gevent
 from gevent.event import Event as Signal
@@ -21,11 +25,13 @@ from loguru import logger
 from oculus import templates
 from oculus.clock import SECOND, now
 from oculus.config.settings import ChannelSettings
+from oculus.cooperate import slices
 from oculus.errors import OculusError, reason
-from oculus.model import SEVERITIES, Event, Micros, Transition
+from oculus.model import ALERT_STATES, SEVERITIES, AlertState, Event, Micros, Severity, Transition
 from oculus.notify import payload
+from oculus.notify.backlog import Backlog, Shelf
 from oculus.notify.base import Channel, Undelivered
-from oculus.notify.grouping import Group, Key, Message, Plan
+from oculus.notify.grouping import Group, Message, Plan
 from oculus.notify.notice import Notice
 from oculus.windows import parse_weekly
 from oculus.zones import zone_or_local
@@ -38,6 +44,15 @@ FIRST_WAIT, LONGEST_WAIT = 2.0, 300.0  # seconds
 MAX_TEXT = 4_000  # characters: a template's loop must not make megabytes
 
 LONGEST_LOOK = 5.0  # seconds between two looks at the clock, which may be set
+
+# Steps that are held: 0.6 kB each without their words, and 4 kB with them.
+ROOM = 10_000
+WORDS = 1_000
+# Of those that were taken before they were stored so many are known: as many as the queue keeps.
+EARLY = 10_000
+
+REPLACED = "a later step of the alert is told instead"
+NOTHING = "there was nothing to tell any more"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,45 +67,116 @@ class Outcome:
     told: str = ""
 
 
-# Notes outcomes and what is remembered by key, in one transaction; raises OculusError.
-Settle = Callable[[Sequence[Outcome], Mapping[str, str | None]], None]
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a step that waits has come: how often a try was begun, why the last one failed, and when the
+    next one is `due`. None is due while one is under way, or in quiet hours, for whose end it waits."""
+
+    tries: int
+    error: str
+    due: Micros | None
+    quiet: bool
+
+
+# The texts of a step that was read from the store are its own: one for all takes less.
+_STATES: Mapping[str, AlertState] = {state: state for state in ALERT_STATES}
+_SEVERITIES: Mapping[str, Severity] = {severity: severity for severity in SEVERITIES}
+
+
+@dataclass(slots=True)
+class Held:
+    """What is kept of a step: its words are in the store, as its event. Below 0 it is not stored yet."""
+
+    event: int
+    alert: str
+    ts: Micros
+    state: AlertState
+    severity: Severity
+    previous: AlertState = "inactive"
+    suppressed: str = ""
+
+    @classmethod
+    def of(cls, event: int, step: Transition) -> Held:
+        """Return what is kept of a step."""
+        state, previous = _STATES[step.state], _STATES[step.previous]
+        return cls(event, step.alert, step.ts, state, _SEVERITIES[step.severity], previous, step.suppressed)
+
+    def to_json(self) -> list[Any]:
+        """Return it as values of JSON, without what counts only when it is taken."""
+        return [self.event, self.alert, self.ts, self.state, self.severity]
+
+    @classmethod
+    def of_json(cls, found: list[Any]) -> Held:
+        """Return what `to_json` gave; raises TypeError for anything else."""
+        return cls(*found)
+
+    def bare(self) -> Transition:
+        """Return the step as far as it is known, for one whose words are lost."""
+        rule = self.alert.partition("/")[2].partition("/")[0] or self.alert
+        return Transition(
+            ts=self.ts, rule=rule, state=self.state, previous=self.previous, severity=self.severity,
+            message=rule, started_at=self.ts, memory=(self.alert, None),
+        )  # fmt: skip
+
+
+# Returns steps with their words.
+Words = Callable[[Sequence[Held]], Sequence[Transition]]
+
+# Which group an alert belongs to: names of labels with their values.
+Labels = tuple[tuple[str, str], ...]
 
 
 @dataclass(slots=True)
 class Parcel:
-    """A group of alerts, the events that wait for it, and the message that is being sent."""
+    """A group of alerts, the steps that wait for it by their events, and the message that is being sent: it
+    tells what had happened until `cut`."""
 
-    group: Group
-    waiting: dict[int, tuple[Micros, str]] = field(default_factory=dict)  # events: their time and alert
+    group: Group[Held]
+    waiting: dict[int, Held] = field(default_factory=dict)
     notice: Notice | None = None
+    cut: Micros | None = None
     tries: int = 0
+
+    def __bool__(self) -> bool:
+        return bool(self.group or self.notice or self.waiting)
+
+    def claims(self, held: Held) -> bool:
+        """Tell whether the message that is being sent is to tell a step, or has left it out."""
+        return self.cut is not None and held.ts <= self.cut
 
 
 class Courier:
-    """Sends for one channel. `settle` stores, `report` tells an event, `passed_on` takes what another channel
-    is to tell instead: events with their steps."""
+    """Sends for one channel. `shelf` is its part of the store, `report` tells an event, and `passed_on` gives
+    another channel what this one gives up: the ids of events, and what returns the steps of some."""
 
     def __init__(
         self,
         name: str,
         channel: Channel,
-        settle: Settle,
+        shelf: Shelf,
         report: Callable[[Event], object],
-        passed_on: Callable[[str, Iterable[tuple[int, Transition]]], None] = lambda name, steps: None,
+        passed_on: Callable[[str, Sequence[Held], Words], None] = lambda name, held, words: None,
         dress: Callable[[Notice, int | None], Notice] = lambda notice, event: notice,
         time_now: Callable[[], Micros] = now,
         chance: Callable[[], float] = random.random,
     ) -> None:
         """`dress` adds what is around the alerts, link and history, given the id of the first one's event."""
         self.name = name
-        self._settle = settle
+        self._shelf = shelf
         self._report = report
         self._passed_on = passed_on
         self._dress = dress
         self._now = time_now
         self._chance = chance
-        self._parcels: dict[Key, Parcel] = {}
-        self._steps: dict[int, Transition] = {}  # those that wait, by event; below 0 are those not stored
+        self._parcels: dict[Labels, Parcel] = {}
+        self._former: list[Parcel] = []  # those of a plan that groups by other labels
+        self._held: set[int] = set()  # events that wait here, or whose outcome is not noted yet
+        self._ended: dict[int, Outcome] = {}  # the latter
+        self._backlog = Backlog(shelf, ROOM)
+        self._words: dict[int, Transition] = {}  # of the last steps, by their events
+        # What was taken before it was stored, by time and alert: it waits, or has its outcome.
+        self._early: dict[tuple[Micros, str], Held | Outcome] = {}
+        self._early_words: dict[int, Transition] = {}
         self._unstored = 0
         self._wake = Signal()
         self._paused_until = Micros(0)
@@ -98,6 +184,7 @@ class Courier:
         self.sent = 0
         self.failed = 0
         self.error = ""  # why the last try failed
+        self.failing_since: Micros | None = None
         self.use(channel)
 
     def use(self, channel: Channel) -> None:
@@ -108,59 +195,123 @@ class Courier:
         zone = zone_or_local(self.settings.timezone)
         self._quiet = parse_weekly(self.settings.quiet, zone) if self.settings.quiet else None
         for parcel in self._parcels.values():
-            parcel.group = Group.of_json(parcel.group.to_json(), self.plan)
+            parcel.group.plan(self.plan)
+        self._find_former()
         self._paused_until, self._failures = Micros(0), 0
         self._wake.set()
+
+    def _find_former(self) -> None:
+        by = self.plan.by
+        self._former = [
+            parcel for labels, parcel in self._parcels.items() if tuple(name for name, _ in labels) != by
+        ]
 
     # -- what comes in ------------------------------------------------------------------------------------
 
     def take(self, event: int | None, step: Transition) -> None:
-        """Take a step of an alert, with its event's id once it is stored."""
+        """Take a step of an alert, with its event's id once it is stored; without room it stays there."""
         if event is None:
             self._unstored -= 1
-            event = self._unstored
-        if SEVERITIES.index(step.severity) < SEVERITIES.index(self.settings.severity):
-            self._store([Outcome(event, "passed", self._now(), told="less severe than this channel takes")])
-            return
-        key = self.plan.key(step)
-        parcel = self._parcels.setdefault(key, Parcel(Group(self.plan)))
-        parcel.group.take(step)
-        parcel.waiting[event] = step.ts, step.alert
-        self._steps[event] = step
+            held = Held.of(self._unstored, step)
+            self._early[step.ts, held.alert] = held
+            self._early_words[held.event] = step
+            _shorten(self._early, EARLY)
+            _shorten(self._early_words, EARLY)
+            self._take(held, step)
+        elif event not in self._held and not self._backlog.keeps(len(self._held)):
+            self._take(Held.of(event, step), step)
         self._wake.set()
+
+    def more(self, count: int) -> None:
+        """Take up so many events that have been stored for this channel."""
+        self._backlog.left += count
+        self._wake.set()
+
+    def _take(self, held: Held, step: Transition) -> None:
+        self._held.add(held.event)
+        if SEVERITIES.index(held.severity) < SEVERITIES.index(self.settings.severity):
+            self._finish(held, "passed", "less severe than this channel takes")
+            return
+        parcel = self._parcel(held, step)
+        before = parcel.group.member(held.alert)
+        if not parcel.group.take(held):
+            self._finish(held, "passed", NOTHING)
+            return
+        parcel.waiting[held.event] = held
+        if held.event >= 0:
+            self._words[held.event] = step
+            _shorten(self._words, WORDS)
+        if before is not None and before.event in parcel.waiting and not parcel.claims(before):
+            del parcel.waiting[before.event]
+            self._finish(before, "passed", REPLACED)
+
+    def _parcel(self, held: Held, step: Transition) -> Parcel:
+        """Return the parcel that an alert belongs to: the one that it is in, if that is of a former plan."""
+        for parcel in self._former:
+            if parcel.group.member(held.alert) is not None:
+                return parcel
+        labels = tuple(zip(self.plan.by, self.plan.key(step), strict=True))
+        return self._parcels.setdefault(labels, Parcel(Group(self.plan)))
 
     def number(self, event: int, step: Transition) -> None:
         """Note the id of a step that was taken before it was stored."""
-        for parcel in self._parcels.values():
-            for known, found in list(parcel.waiting.items()):
-                if known < 0 and found == (step.ts, step.alert):
-                    parcel.waiting[event] = parcel.waiting.pop(known)
-                    self._steps[event] = self._steps.pop(known)
-                    return
-        # It has been told meanwhile.
-        self._store([Outcome(event, "sent", self._now(), told="sent before it was stored")])
+        found = self._early.pop((step.ts, step.alert), None)
+        if isinstance(found, Held):
+            number, found.event = found.event, event
+            self._held.discard(number)
+            self._held.add(event)
+            if words := self._early_words.pop(number, None):
+                self._words[event] = words
+            for parcel in self._parcels.values():
+                if parcel.waiting.pop(number, None) is not None:
+                    parcel.waiting[event] = found
+        else:  # it has its outcome
+            told = found or Outcome(event, "sent", self._now(), told="sent before it was stored")
+            self._store([replace(told, event=event)])
 
     def give_up(self, told: str) -> None:
         """Note that nothing of what waits will be sent."""
-        outcomes = [Outcome(event, "failed", self._now(), told=told) for event in self._steps]
-        states: dict[str, str | None] = {self._key(key): None for key in self._parcels}
-        self._parcels, self._steps = {}, {}
+        outcomes = [
+            Outcome(event, "failed", self._now(), told=told) for event in self._held - self._ended.keys()
+        ]
+        states: dict[str, str | None] = {self._key(labels): None for labels in self._parcels}
+        self._parcels = {}
         if outcomes or states:
             self._store(outcomes, states)
+        self._backlog.give_up(self._now(), told)
 
-    def restore(self, stored: Mapping[str, str]) -> None:
-        """Take up what was remembered, by its keys without STORED and the channel's name."""
-        for text_key, text in stored.items():
+    def restore(self, stored: Mapping[str, str], left: int) -> None:
+        """Take up what was remembered, by its keys without STORED and the channel's name, and so many steps
+        that wait in the store."""
+        for key, text in stored.items():
             try:
-                key = tuple(json.loads(text_key))
+                labels = tuple((str(name), str(value)) for name, value in json.loads(key))
                 found = json.loads(text)
-                parcel = Parcel(Group.of_json(found["group"], self.plan), tries=int(found["tries"]))
+                parcel = Parcel(
+                    Group.of_json(found["group"], self.plan, Held.of_json), tries=int(found["tries"])
+                )
                 if found["notice"] is not None:
                     parcel.notice = _notice(found["notice"])
+                    parcel.cut = parcel.notice.sent_at
             except (ValueError, KeyError, TypeError) as error:
                 logger.debug("what {} remembered cannot be read: {}", self.name, error)
                 continue
-            self._parcels[key] = parcel
+            self._parcels[labels] = parcel
+        self._find_former()
+        self.more(left)
+
+    def _refill(self) -> None:
+        """Take up what waits in the store, as far as there is room."""
+        while self._backlog.ready(len(self._held)):
+            for event, step in self._backlog.page(self._held):
+                if event in self._held:
+                    continue
+                if isinstance(step, str):
+                    self._ended[event] = Outcome(event, "failed", self._now(), told=step)
+                else:
+                    self._take(Held.of(event, step), step)
+            if not self._store([]):  # they would be read again and again
+                return
 
     # -- sending ------------------------------------------------------------------------------------------
 
@@ -174,20 +325,25 @@ class Courier:
 
     def step(self) -> Micros | None:
         """Send what is due; return when something will be, None when nothing waits."""
-        for key, parcel in sorted(self._parcels.items(), key=lambda entry: _age(entry[1])):
+        try:
+            self._refill()
+        except OculusError as error:  # in a few seconds, perhaps
+            logger.debug("what waits for {} cannot be read: {}", self.name, error)
+        if self._ended:
+            self._store([])
+        for labels, parcel in slices(sorted(self._parcels.items(), key=lambda entry: _age(entry[1]))):
             present = self._now()
             if self._paused_until > present:
                 return self._paused_until
             if parcel.notice is None:
-                self._look(key, parcel, present)
+                self._look(labels, parcel, present)
             if parcel.notice is not None:
-                self._attempt(key, parcel, parcel.notice)
-        self._parcels = {
-            key: parcel
-            for key, parcel in self._parcels.items()
-            if parcel.group or parcel.notice or parcel.waiting
-        }
+                self._attempt(labels, parcel, parcel.notice)
+        self._parcels = {labels: parcel for labels, parcel in self._parcels.items() if parcel}
+        self._former = [parcel for parcel in self._former if parcel]
         waits = [self._paused_until] if any(parcel.notice for parcel in self._parcels.values()) else []
+        if self._backlog.ready(len(self._held)):
+            waits.append(Micros(self._now() + SECOND))
         return min((*waits, *self._dues()), default=None)
 
     def _dues(self) -> Iterator[Micros]:
@@ -203,39 +359,56 @@ class Courier:
             return False
         return parcel.group.severity != "critical"
 
-    def _look(self, key: Key, parcel: Parcel, present: Micros) -> None:
+    def _look(self, labels: Labels, parcel: Parcel, present: Micros) -> None:
         """Claim the message of a group, if one is due."""
         due = parcel.group.due
         if due is None:
-            self._pass(key, parcel, present)
+            self._pass(labels, parcel)
             return
         if due > present or self._is_quiet(parcel, present):
             return
         message = parcel.group.flush(present)
         if message is None:
-            self._pass(key, parcel, present)
+            self._pass(labels, parcel)
             return
-        parcel.notice, parcel.tries = self._made(key, parcel, message, present), 0
-        self._store([], {self._key(key): self._text(parcel)})
+        parcel.cut, parcel.tries = present, 0
+        parcel.notice = self._made(labels, message, present)
+        self._store([], {self._key(labels): self._text(parcel)})
 
-    def _made(self, key: Key, parcel: Parcel, message: Message, present: Micros) -> Notice:
+    def _made(self, labels: Labels, message: Message[Held], present: Micros) -> Notice:
         """Return a group's message as it is sent; what is beyond the channel's limit is counted."""
         most = self.settings.most
         firing, resolved = message.firing[:most], message.resolved[: max(0, most - len(message.firing))]
         more = len(message.firing) + len(message.resolved) - len(firing) - len(resolved)
-        made = f"{self.name}\0{json.dumps(key)}\0{present}"
+        made = f"{self.name}\0{json.dumps([value for _, value in labels])}\0{present}"
+        words = self._with_words((*firing, *resolved))
         return Notice(
             id=blake2s(made.encode(), digest_size=10).hexdigest(),
             reason=message.reason,
-            firing=firing,
-            resolved=resolved,
-            at=max(step.ts for step in (*message.firing, *message.resolved)),
+            firing=tuple(words[: len(firing)]),
+            resolved=tuple(words[len(firing) :]),
+            at=max(held.ts for held in (*message.firing, *message.resolved)),
             sent_at=present,
-            group=dict(zip(self.plan.by, key, strict=True)),
+            group=dict(labels),
             more=more,
         )
 
-    def _attempt(self, key: Key, parcel: Parcel, notice: Notice) -> None:
+    def _with_words(self, wanted: Sequence[Held]) -> list[Transition]:
+        """Return steps with their words; those of one whose event is gone are few."""
+        missing = [held.event for held in wanted if held.event >= 0 and held.event not in self._words]
+        found: dict[int, Transition] = {}
+        if missing:
+            try:
+                found = self._shelf.steps(missing)
+            except OculusError as error:
+                logger.debug("steps that {} tells cannot be read: {}", self.name, error)
+        known = (self._words, self._early_words, found)
+        return [
+            next((words[held.event] for words in known if held.event in words), None) or held.bare()
+            for held in wanted
+        ]
+
+    def _attempt(self, labels: Labels, parcel: Parcel, notice: Notice) -> None:
         """Try to send a claimed message once, and note how that went."""
         present = self._now()
         parcel.tries += 1
@@ -258,32 +431,32 @@ class Courier:
             self._worked()
             self.sent += 1
             parcel.group.sent(present)
-            self._end(key, parcel, notice, "sent", str(said), present)
+            self._end(labels, parcel, notice, "sent", str(said))
             return
+        self.failing_since = self.failing_since or present
         self.error = str(failed)
         self.failed += 1
         overdue = present - notice.at > self.settings.expire * SECOND
         if not failed.permanent and not overdue:
             self._failed_for_now(failed, present)
+            self._store([], {self._key(labels): self._text(parcel)})  # so that a restart forgets no try
             return
         state = "failed" if failed.permanent else "expired"
         told = f"channel {self.name} gives a message up ({notice.title}): {failed}"
         self._report(Event(present, f"notify.{self.name}", "error", "error", told, {"notice": notice.id}))
         parcel.group.sent(present)  # as far as this channel goes
-        steps = [
-            (event, self._steps[event])
-            for event, (ts, _) in parcel.waiting.items()
-            if ts <= notice.sent_at and event in self._steps
-        ]
-        self._end(key, parcel, notice, state, str(failed), present)
-        if self.settings.fallback and steps:
-            self._passed_on(self.settings.fallback, steps)
+        # Told by the other one before it is noted here: a kill in between makes both tell it.
+        if self.settings.fallback:
+            given = [held for held in parcel.waiting.values() if parcel.claims(held)]
+            self._passed_on(self.settings.fallback, given, self._with_words)
+        self._end(labels, parcel, notice, state, str(failed))
 
     def _dressed(self, parcel: Parcel, notice: Notice) -> Notice:
         """Return a message with its link and chart, and the text that the settings ask for."""
         first = notice.alerts[0]
-        stored = [event for event, told in parcel.waiting.items() if told == (first.ts, first.alert)]
-        dressed = self._dress(notice, next((event for event in stored if event >= 0), None))
+        held = parcel.group.member(first.alert)
+        same = held is not None and held.event >= 0 and held.ts == first.ts
+        dressed = self._dress(notice, held.event if held is not None and same else None)
         if not self.settings.template or self.channel.fills_template:
             return dressed
         try:
@@ -299,60 +472,73 @@ class Courier:
                     self._now(), f"notify.{self.name}", "system", "info", f"channel {self.name} works again"
                 )
             )
-        self._failures, self._paused_until, self.error = 0, Micros(0), ""
+        self._failures, self._paused_until, self.error, self.failing_since = 0, Micros(0), "", None
+        self.failing_since = None
 
     def _failed_for_now(self, failed: Undelivered, present: Micros) -> None:
         """Wait before the next try, whatever it is about: the service is the same."""
         if not self._failures:
             told = f"channel {self.name} fails, its messages wait: {failed}"
             self._report(Event(present, f"notify.{self.name}", "error", "warn", told))
-        wait = min(FIRST_WAIT * 2 ** min(self._failures, 20), LONGEST_WAIT) * (0.5 + self._chance() / 2)
-        if failed.retry_after is not None:
-            wait = max(failed.retry_after, FIRST_WAIT / 2)
+        self.failing_since = self.failing_since or present
+        wait = wait_after(self._failures, self._chance(), failed.retry_after)
         self._failures += 1
         self._paused_until = Micros(present + int(wait * SECOND))
 
     # -- what is remembered -------------------------------------------------------------------------------
 
-    def _end(self, key: Key, parcel: Parcel, notice: Notice, state: str, told: str, present: Micros) -> None:
+    def _end(self, labels: Labels, parcel: Parcel, notice: Notice, state: str, told: str) -> None:
         """Note what became of a message, and of all that happened before it."""
-        parcel.notice = None
         named = {(step.ts, step.alert) for step in notice.alerts}
         known = {step.alert for step in notice.alerts}
-        outcomes = []
-        for event, (ts, alert) in list(parcel.waiting.items()):
-            if ts > notice.sent_at:
+        for event, held in list(parcel.waiting.items()):
+            if not parcel.claims(held):
                 continue
-            told_now = (ts, alert) in named or (alert in known and state != "sent") or notice.more > 0
-            outcomes.append(
-                Outcome(event, state if told_now else "passed", present, parcel.tries, notice.id, told)
-            )
+            told_now = (held.ts, held.alert) in named or (held.alert in known and state != "sent")
+            became = state if told_now or notice.more else "passed"
+            self._finish(held, became, told, parcel.tries, notice.id)
             del parcel.waiting[event]
-            self._steps.pop(event, None)
-        self._store(outcomes, {self._key(key): self._text(parcel) if parcel.group else None})
+        parcel.notice, parcel.cut = None, None
+        self._store([], {self._key(labels): self._text(parcel) if parcel.group else None})
         parcel.tries = 0
 
-    def _pass(self, key: Key, parcel: Parcel, present: Micros) -> None:
+    def _pass(self, labels: Labels, parcel: Parcel) -> None:
         """Note that what happened was over before it was to be told, or is nothing new."""
-        outcomes = [
-            Outcome(event, "passed", present, told="there was nothing to tell any more")
-            for event in parcel.waiting
-        ]
-        for event in parcel.waiting:
-            self._steps.pop(event, None)
-        parcel.waiting.clear()
-        if outcomes:
-            self._store(outcomes, {self._key(key): self._text(parcel) if parcel.group else None})
+        if parcel.waiting:
+            for held in parcel.waiting.values():
+                self._finish(held, "passed", NOTHING)
+            parcel.waiting.clear()
+            self._store([], {self._key(labels): self._text(parcel) if parcel.group else None})
 
-    def _store(self, outcomes: Sequence[Outcome], states: Mapping[str, str | None] = {}) -> None:
-        """Store, if that can be: a database that takes nothing must not keep an alert from being sent."""
+    def _finish(self, held: Held, state: str, told: str, tries: int = 0, notice: str = "") -> None:
+        """Give a step its outcome, which is to be noted once the step is stored."""
+        outcome = Outcome(held.event, state, self._now(), tries, notice, told)
+        if held.event >= 0:
+            self._ended[held.event] = outcome
+            return
+        self._held.discard(held.event)
+        key = held.ts, held.alert
+        if key in self._early:
+            self._early[key] = outcome
+
+    def _store(self, outcomes: Sequence[Outcome], states: Mapping[str, str | None] = {}) -> bool:
+        """Store, if that can be: a database that takes nothing must not keep an alert from being sent. What
+        could not be noted is with the next. Returns whether it was stored."""
+        self._ended |= {one.event: one for one in outcomes if one.event >= 0}
+        self._held |= self._ended.keys()
+        noted = list(self._ended.values())
         try:
-            self._settle([one for one in outcomes if one.event >= 0], states)
+            self._shelf.settle(noted, states)
         except OculusError as error:
             logger.debug("what {} sent cannot be noted: {}", self.name, error)
+            return False
+        for one in noted:
+            self._ended.pop(one.event, None)
+            self._held.discard(one.event)
+        return True
 
-    def _key(self, key: Key) -> str:
-        return f"{STORED}{self.name}/{json.dumps(key)}"
+    def _key(self, labels: Labels) -> str:
+        return f"{STORED}{self.name}/{json.dumps(labels)}"
 
     def _text(self, parcel: Parcel) -> str:
         notice = parcel.notice
@@ -366,8 +552,35 @@ class Courier:
 
     @property
     def waiting(self) -> int:
-        """How many steps wait to be told."""
-        return len(self._steps)
+        """How many steps wait to be told, here and in the store."""
+        return len(self._held) - len(self._ended) + self._backlog.left
+
+    def progress(self, event: int) -> Progress | None:
+        """Return how far a step that waits has come, by its event; None when it does not wait here."""
+        parcel = next((parcel for parcel in self._parcels.values() if event in parcel.waiting), None)
+        if parcel is None:
+            return None
+        notice, present = parcel.notice, self._now()
+        if notice is not None and parcel.claims(parcel.waiting[event]):
+            due = self._paused_until if self._paused_until > present else None
+            return Progress(parcel.tries, self.error, due, quiet=False)
+        quiet = self._is_quiet(parcel, present)
+        due = None if quiet else parcel.group.due
+        return Progress(0, "", None if due is None else max(due, self._paused_until), quiet)
+
+
+def _shorten(found: dict[Any, Any], most: int) -> None:
+    """Drop the oldest of more than so many entries."""
+    if len(found) > most:
+        del found[next(iter(found))]
+
+
+def wait_after(failures: int, chance: float, retry_after: float | None) -> float:
+    """Return the seconds to wait after a failure that followed so many others; `chance` is a random number
+    below 1, `retry_after` what the service asks for."""
+    if retry_after is not None:
+        return max(retry_after, FIRST_WAIT / 2)
+    return min(FIRST_WAIT * 2.0 ** min(failures, 20), LONGEST_WAIT) * (0.5 + chance / 2)
 
 
 def plan_of(settings: ChannelSettings) -> Plan:

@@ -143,15 +143,19 @@ class Discord(Channel):
             embed["url"] = notice.link
         if picture:
             embed["image"] = {"url": f"attachment://{_PICTURE}"}
-        if facts := chat.facts(notice, bars=False):
-            embed["fields"] = [
-                {
-                    "name": chat.clipped(name, FIELD_NAME),
-                    "value": chat.clipped(text, FIELD_VALUE, _escaped),
-                    "inline": True,
-                }
-                for name, text in facts
-            ]
+        fields = [
+            {
+                "name": chat.clipped(name, FIELD_NAME),
+                "value": chat.clipped(text, FIELD_VALUE, _escaped),
+                "inline": True,
+            }
+            for name, text in chat.facts(notice, bars=False)
+        ]
+        series = _link(notice.alerts[0].symbol or "series", notice.series_link)
+        if 0 < chat.units(series) <= FIELD_VALUE:
+            fields.append({"name": "Series", "value": series, "inline": True})
+        if fields:
+            embed["fields"] = fields
         if note := chat.late(notice):
             embed["footer"] = {"text": chat.clipped(note, FOOTER)}
         room = min(DESCRIPTION, ALL - sum(map(chat.units, _texts(embed))))
@@ -164,7 +168,7 @@ class Discord(Channel):
         if note := chat.late(notice):
             lines.append(Line(note, "note"))
         lines += chat.body(notice, self._told.markup)
-        end = f"\n<{notice.link}>" if notice.link else ""
+        end = "".join(f"\n<{link}>" for link in (notice.link, notice.series_link) if link)
         (text,) = chat.paged(lines, CONTENT - chat.units(end), _markdown)
         return self._around(called) | {"content": text + end}
 
@@ -243,6 +247,12 @@ def _texts(embed: Mapping[str, Any]) -> list[str]:
 
 def _escaped(text: str) -> str:
     return _SPECIAL.sub(lambda match: match[1] or f"\\{match[2]}", text)
+
+
+def _link(text: str, url: str) -> str:
+    """Return a text that leads to a URL, nothing without one; a bracket in either would end it too soon."""
+    label = chat.clipped(text, FIELD_NAME, lambda part: _escaped(part).replace("]", "\\]"))
+    return f"[{label}]({url.replace('(', '%28').replace(')', '%29')})" if url else ""
 
 
 def _markdown(each: Line) -> str:

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Generic, Protocol, TypeVar
 
 from oculus.clock import SECOND
-from oculus.model import SEVERITIES, Micros, Severity, Transition
+from oculus.model import SEVERITIES, AlertState, Micros, Severity, Transition
 from oculus.notify.notice import Reason
 
 Key = tuple[str, ...]  # of a group: what `Plan.by` names, in that order
@@ -41,13 +41,47 @@ class Plan:
         return tuple(known.get(name, "") for name in self.by)
 
 
+class Step(Protocol):
+    """What a group has to know of a step: a transition, or what stands for one."""
+
+    @property
+    def alert(self) -> str:
+        """Which alert it is a step of."""
+
+    @property
+    def ts(self) -> Micros:
+        """When it happened."""
+
+    @property
+    def state(self) -> AlertState:
+        """What the alert came to."""
+
+    @property
+    def previous(self) -> AlertState:
+        """What it came from."""
+
+    @property
+    def severity(self) -> Severity:
+        """How bad it is."""
+
+    @property
+    def suppressed(self) -> str:
+        """Why nobody is told, if so."""
+
+    def to_json(self) -> Any:
+        """Return it as values of JSON."""
+
+
+S = TypeVar("S", bound=Step)
+
+
 @dataclass(frozen=True, slots=True)
-class Message:
+class Message(Generic[S]):
     """What is told at once: the last step of all alerts that fire, and of those that ended, oldest first; and
     what it is told for."""
 
-    firing: tuple[Transition, ...] = ()
-    resolved: tuple[Transition, ...] = ()
+    firing: tuple[S, ...] = ()
+    resolved: tuple[S, ...] = ()
     reason: Reason = "first"
 
 
@@ -69,7 +103,7 @@ class _Told:
     at: Micros = Micros(0)
 
 
-class Group:
+class Group(Generic[S]):
     """Alerts that are told together.
 
     A message counts as told only once `sent` is called; until then `flush` gives it again, an interval later
@@ -80,7 +114,7 @@ class Group:
 
     def __init__(self, plan: Plan = Plan()) -> None:
         self._plan = plan
-        self._members: dict[str, Transition] = {}  # the last step of each alert that fires, or has just ended
+        self._members: dict[str, S] = {}  # the last step of each alert that fires, or has just ended
         self._told = _Told()
         self._out: _Out | None = None
         self._began = Micros(0)  # when it had its first member
@@ -92,32 +126,45 @@ class Group:
         """Tell whether there is anything to remember."""
         return bool(self._members)
 
-    def take(self, transition: Transition) -> None:
+    def __len__(self) -> int:
+        """How many alerts fire, or have just ended."""
+        return len(self._members)
+
+    def member(self, alert: str) -> S | None:
+        """Return the step that is remembered of an alert, if any."""
+        return self._members.get(alert)
+
+    def plan(self, plan: Plan) -> None:
+        """Go by another plan from now on."""
+        self._plan = plan
+
+    def take(self, transition: S) -> bool:
         """Take a step of one of its alerts; those that are about neither firing nor its end are passed over.
 
         A firing that is suppressed is none. An end that is, of an alert that was told, ends it without a
-        word: else it would be told again and again as firing.
+        word: else it would be told again and again as firing. Returns whether the step changes anything.
         """
         alert = transition.alert
         known = self._members.get(alert)
         fires = known is not None and known.state == "firing"
         if transition.state == "firing":
             if transition.suppressed:
-                return
+                return False
             if transition.previous == "firing" and alert in self._told.firing:
                 self._again = transition.ts
             if not fires:
                 self._members.pop(alert, None)  # it is younger than the others now
         elif transition.previous != "firing":
-            return
+            return False
         elif transition.suppressed:
             if fires:
                 self._withdraw(alert)
-            return
+            return fires
         if not self._members:
             self._began = transition.ts
         self._members[alert] = transition
         self._touched = transition.ts
+        return True
 
     def _withdraw(self, alert: str) -> None:
         del self._members[alert]
@@ -153,7 +200,7 @@ class Group:
         step = int(plan.interval * SECOND)
         return Micros(flushed + step * max(1, -((flushed - moment) // step)))
 
-    def flush(self, now: Micros) -> Message | None:
+    def flush(self, now: Micros) -> Message[S] | None:
         """Return what is to be sent now, or None when it is not due or there is nothing to tell."""
         due = self.due
         if due is None or now < due:
@@ -171,7 +218,7 @@ class Group:
         self._rest()
         return None
 
-    def _named(self, ended: Mapping[str, Transition], fires: bool) -> tuple[Transition, ...]:
+    def _named(self, ended: Mapping[str, S], fires: bool) -> tuple[S, ...]:
         """Return the ends that a message tells.
 
         The first message, and the one that all is over, name no alert that nobody heard of.
@@ -182,9 +229,7 @@ class Group:
             step for alert, step in ended.items() if self._plan.resolved and (every or alert in heard)
         )
 
-    def _worth(
-        self, firing: Mapping[str, Transition], ended: Mapping[str, Transition], now: Micros
-    ) -> Reason | None:
+    def _worth(self, firing: Mapping[str, S], ended: Mapping[str, S], now: Micros) -> Reason | None:
         """Return why a message must go out, by what the last one told, or None when none must."""
         told = self._told
         if not firing.keys() <= told.firing:
@@ -232,34 +277,54 @@ class Group:
 
     def to_json(self) -> str:
         """Return all that it knows, for `of_json`."""
-        out, told = self._out, self._told
+        places = {alert: place for place, alert in enumerate(self._members)}
+
+        def short(alerts: Iterable[str]) -> list[int | str]:
+            """Name members by their places: an alert's own name is long."""
+            return [places.get(alert, alert) for alert in sorted(alerts)]
+
+        told, out = self._told, self._out
+        given = None
+        if out is not None:
+            times = [ts for _, ts in sorted(out.resolved.items())]
+            given = [out.at, short(out.firing), short(out.resolved), times]
         return json.dumps(
             {
-                "members": {alert: step.to_json() for alert, step in self._members.items()},
-                "told": [sorted(told.firing), sorted(told.resolved), told.at],
-                "out": None if out is None else [out.at, sorted(out.firing), out.resolved],
+                "members": [step.to_json() for step in self._members.values()],
+                "told": [short(told.firing), short(told.resolved), told.at],
+                "out": given,
                 "began": self._began,
                 "flushed": self._flushed,
                 "touched": self._touched,
                 "again": self._again,
-            }
+            },
+            separators=(",", ":"),
         )
 
     @classmethod
-    def of_json(cls, text: str, plan: Plan = Plan()) -> Group:
-        """Return a group as it was stored; raises ValueError for what is none. The plan may be another."""
+    def of_json(cls, text: str, plan: Plan, read: Callable[[Any], S]) -> Group[S]:
+        """Return a group as it was stored; raises ValueError for what is none. The plan may be another.
+
+        `read` returns a step from what its `to_json` gave; raises KeyError, TypeError or ValueError.
+        """
         group = cls(plan)
         try:
             found: dict[str, Any] = json.loads(text)
-            group._members = {alert: Transition.of_json(step) for alert, step in found["members"].items()}
+            steps = [read(step) for step in found["members"]]
+            alerts = [step.alert for step in steps]
+
+            def full(named: list[int | str]) -> list[str]:
+                return [alerts[alert] if isinstance(alert, int) else alert for alert in named]
+
+            group._members = dict(zip(alerts, steps, strict=True))
             firing, resolved, at = found["told"]
-            group._told = _Told(set(firing), set(resolved), at)
+            group._told = _Told(set(full(firing)), set(full(resolved)), at)
             if found["out"] is not None:
-                at, firing, times = found["out"]
-                group._out = _Out(at, set(firing), dict(times))
+                at, firing, resolved, times = found["out"]
+                group._out = _Out(at, set(full(firing)), dict(zip(full(resolved), times, strict=True)))
             group._began, group._flushed = found["began"], found["flushed"]
             group._touched, group._again = found["touched"], found["again"]
-        except (KeyError, TypeError, AttributeError, ValueError) as error:
+        except (KeyError, TypeError, AttributeError, ValueError, IndexError) as error:
             raise ValueError(f"not a group of alerts: {error}") from None
         return group
 
@@ -269,7 +334,7 @@ class Groups:
 
     def __init__(self, plan: Plan = Plan()) -> None:
         self._plan = plan
-        self._groups: dict[Key, Group] = {}
+        self._groups: dict[Key, Group[Transition]] = {}
 
     def take(self, transition: Transition) -> None:
         """Take a step of an alert."""
@@ -283,7 +348,7 @@ class Groups:
         """When a group is to be flushed next; None: there is nothing to do."""
         return min((due for group in self._groups.values() if (due := group.due) is not None), default=None)
 
-    def flush(self, now: Micros) -> list[tuple[Key, Message]]:
+    def flush(self, now: Micros) -> list[tuple[Key, Message[Transition]]]:
         """Return what is to be sent now; `sent` is to be told of each that has arrived."""
         found = [(key, group.flush(now)) for key, group in self._groups.items()]
         for key, _ in found:
@@ -312,19 +377,19 @@ class Groups:
 
     def restore(self, key: Key, text: str) -> None:
         """Take up a group as it was stored; raises ValueError for what is none."""
-        self._groups[key] = Group.of_json(text, self._plan)
+        self._groups[key] = Group.of_json(text, self._plan, Transition.of_json)
 
 
 def messages(
     transitions: Iterable[Transition], until: Micros, plan: Plan = Plan()
-) -> list[tuple[Micros, Key, Message]]:
+) -> list[tuple[Micros, Key, Message[Transition]]]:
     """Return all messages of some steps, given in order of time, up to `until`: each arrives at once."""
     steps: dict[Key, list[Transition]] = defaultdict(list)
     for transition in transitions:
         steps[plan.key(transition)].append(transition)
-    found: list[tuple[Micros, Key, Message]] = []
+    found: list[tuple[Micros, Key, Message[Transition]]] = []
 
-    def pass_by(key: Key, group: Group, end: Micros) -> None:
+    def pass_by(key: Key, group: Group[Transition], end: Micros) -> None:
         """Flush a group whenever it is due before `end`."""
         while (due := group.due) is not None and due < end:
             message = group.flush(due)
@@ -333,7 +398,7 @@ def messages(
                 group.sent(due)
 
     for key, own in steps.items():  # one group does not know of another
-        group = Group(plan)
+        group: Group[Transition] = Group(plan)
         for transition in own:
             pass_by(key, group, transition.ts)
             group.take(transition)

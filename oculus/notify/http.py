@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from http.client import BadStatusLine
 from typing import Any
-from urllib.parse import urljoin
+from urllib.parse import parse_qsl, urljoin, urlsplit
 
 import gevent
 from requests.utils import get_environ_proxies, select_proxy
@@ -33,7 +33,7 @@ from oculus.collectors.fetch import (
 from oculus.collectors.manners import LONGEST_SILENCE, retry_after
 from oculus.collectors.network.probe import explain
 from oculus.collectors.network.tls import TlsSettings
-from oculus.config.decode import setting
+from oculus.config.decode import Seconds, setting
 from oculus.config.settings import ChannelSettings
 from oculus.notify.base import Undelivered
 
@@ -45,6 +45,9 @@ TIMEOUT = 20.0  # seconds, for the whole of a request
 # Statuses other than 5xx after which the same request may be taken: too slow, too early, too many.
 _TRANSIENT = frozenset({408, 425, 429})
 _TOLD = 200  # characters of a service's own words that an error shows
+
+# A shorter part of a URL is a word, or a number, rather than a key.
+_SHORTEST = 6  # characters
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,10 +96,14 @@ class Answer:
         return f"{text[:_TOLD]}…" if len(text) > _TOLD else text
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HttpSettings(ChannelSettings):
-    """What every channel can be told that speaks HTTP."""
+@dataclass(frozen=True, kw_only=True)
+class HttpOptions:
+    """What can be told of every HTTP request, and the request made so. What derives from it has `timeout`.
 
+    It has no slots: those of two bases would not go together.
+    """
+
+    timeout: Seconds
     base_url: str = setting("", help="replaces scheme and host of all requests", check=check_base_url)
     proxy: str = setting("", help="HTTP proxy; else that of the environment", check=check_proxy)
     tls: TlsSettings = setting(TlsSettings(), help="how the certificate is judged")
@@ -119,6 +126,18 @@ class HttpSettings(ChannelSettings):
             timeout=timeout or self.timeout, proxy=self.proxy, verify=tls.verify and (tls.ca_file or True),
             certificate=(tls.cert_file, tls.key_file) if tls.cert_file else None, secrets=secrets,
         )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HttpSettings(ChannelSettings, HttpOptions):
+    """What every channel can be told that speaks HTTP."""
+
+
+def url_parts(url: str) -> list[str]:
+    """Return the texts of a URL that may be its password: itself, its path, and their longer parts."""
+    parts, rest = urlsplit(url), url.partition("://")[2].partition("/")[2]
+    found = [rest, *parts.path.split("/"), *(value for _, value in parse_qsl(parts.query))]
+    return [url, *(text for text in found if len(text) >= _SHORTEST)]
 
 
 def post(

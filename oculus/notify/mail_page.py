@@ -75,7 +75,11 @@ class Alert:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """A notice as it is shown. `single` is its only alert, `more` counts the alerts that are left out."""
+    """A notice as it is shown. `single` is its only alert, `more` counts the alerts that are left out.
+
+    `series` is a name and where it leads, both empty for none. `mixed` are alerts of several rules, `graded`
+    ones of several severities.
+    """
 
     standing: str
     title: str
@@ -89,7 +93,9 @@ class Page:
     chart: str
     late: str
     link: str
+    series: tuple[str, str]
     mixed: bool
+    graded: bool
     test: bool
 
 
@@ -118,7 +124,9 @@ def page_of(notice: Notice) -> Page:
         more=0 if text else notice.more + len(notice.alerts) - len(steps),
         chart=_caption(notice),
         late=late_note(notice) if notice.late else "",
-        link=notice.link if notice.link.startswith(("http://", "https://")) else "",
+        link=_address(notice.link),
+        series=_series(notice),
+        graded=len({step.severity for step in notice.firing}) > 1,
         mixed=len({step.rule for step in notice.alerts}) > 1,
         test=notice.reason == "test",
     )
@@ -176,6 +184,16 @@ def _cut(text: str, longest: int | None) -> str:
     return text if longest is None or len(text) <= longest else f"{text[: longest - 1]}…"
 
 
+def _address(link: str) -> str:
+    """Return a link that a mail may have, else nothing."""
+    return link if link.startswith(("http://", "https://")) else ""
+
+
+def _series(notice: Notice) -> tuple[str, str]:
+    link = _address(notice.series_link)
+    return (_cut(notice.alerts[0].symbol or "series", 100), link) if link else ("", "")
+
+
 def _caption(notice: Notice) -> str:
     """Return what is written below the chart, empty where there is nothing to be drawn."""
     known = [value for value in notice.history if math.isfinite(value)]
@@ -210,8 +228,9 @@ def _lines(page: Page) -> Iterator[str]:
         yield from ("", page.late)
     if page.test:
         yield from ("", "This is a test: nothing is wrong.")
-    if page.link:
-        yield from ("", page.link)
+    if page.link or page.series[1]:
+        yield ""
+    yield from (link for link in (page.link, page.series[1]) if link)
 
 
 def _told(alert: Alert) -> Iterator[str]:

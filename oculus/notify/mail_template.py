@@ -95,7 +95,8 @@ border-radius:2px;">&nbsp;</td>
 <td valign="top" style="padding:7px 12px;{{ wrap }}">
 <div class="text" style="{{ font }}font-size:15px;line-height:21px;color:#131b26;">\
 {% if page.mixed %}<b>{{ alert.rule }}</b> {% endif %}{{ lines(alert.message) }}</div>
-{% if alert.about %}<div class="soft" style="{{ soft }}">{{ alert.about }}</div>{% endif %}
+{% set about = [alert.severity if page.graded and not alert.ended, alert.about]|select|join(", ") %}
+{% if about %}<div class="soft" style="{{ soft }}">{{ about }}</div>{% endif %}
 {% if alert.explanation %}
 <div class="soft" style="{{ mono }}font-size:12px;line-height:18px;color:#5a6676;">{{ lines(alert.explanation) }}</div>
 {% endif %}
@@ -135,11 +136,17 @@ padding:2px 0;{{ wrap }}">{{ text }}</td>
 {% endfor %}
 </table>
 {% endif %}
-{% if page.link %}
+{% if page.link or page.series[1] %}
 <table role="presentation" cellpadding="0" cellspacing="0" border="0" style="margin:22px 0 0;"><tr>
+{% if page.link %}
 <td bgcolor="{{ page.colour }}" style="background-color:{{ page.colour }};border-radius:6px;">
 <a href="{{ page.link }}" target="_blank" style="display:inline-block;padding:10px 20px;{{ font }}font-size:15px;\
 line-height:20px;font-weight:600;color:#ffffff;text-decoration:none;">Open in Oculus</a></td>
+{% endif %}
+{% if page.series[1] %}
+<td class="soft" style="{{ soft }}padding:0 0 0 {{ 18 if page.link else 0 }}px;{{ wrap }}">\
+<a class="soft" href="{{ page.series[1] }}" target="_blank" style="{{ soft }}">{{ page.series[0] }}</a></td>
+{% endif %}
 </tr></table>
 {% endif %}
 </td></tr></table>

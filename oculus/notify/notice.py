@@ -23,7 +23,8 @@ class Notice:
     """One message. `id` is the same for each try, so that a service or reader can tell a repetition.
 
     `firing` and `resolved` are the last steps of the alerts, oldest first; `more` are so many further ones
-    that were left out. `at` is when it was to be sent, `sent_at` this try. `link` leads to the alert's page,
+    that were left out. `at` is when it was to be sent, `sent_at` this try. `link` leads to the page of the
+    first alert, or to its rule's, and `series_link` to that of its series, where it is about one; both are
     empty without `server.public_url`. `text` is the channel's own template, rendered; empty: none is given.
     `history` are the newest values of the first alert's series, oldest first, for a small chart.
     """
@@ -37,6 +38,7 @@ class Notice:
     group: Mapping[str, str] = NO_TAGS
     more: int = 0
     link: str = ""
+    series_link: str = ""
     text: str = ""
     history: tuple[float, ...] = field(default=(), repr=False)
 

@@ -1,4 +1,4 @@
-"""The outbox: hands each stored step of an alert to the couriers of its channels.
+"""The outbox: hands each stored step of an alert to its channels' couriers and its actions' runners.
 
 Nothing is sent on the way of probes and rules: a step is logged at once, and the rest is queued with it in
 one transaction. What waited at the last stop, or kill, goes on at the next start.
@@ -7,51 +7,62 @@ one transaction. What waited at the last stop, or kill, goes on at the next star
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from loguru import logger
 
 from oculus.clock import now
+from oculus.config.settings import ACTION
 from oculus.errors import OculusError
 from oculus.model import Event, Transition
 from oculus.notify import log
+from oculus.notify.action import Action
+from oculus.notify.backlog import Ledger, Shelf
 from oculus.notify.base import Channel
-from oculus.notify.courier import STORED, Courier, Outcome
+from oculus.notify.courier import STORED, Courier, Held, Outcome, Progress, Words
 from oculus.notify.notice import Notice
+from oculus.notify.runner import Runner
 
 LOG = "log"
 
-# Notes outcomes by channel, what is remembered by key, and what another channel tells instead.
-Settle = Callable[[Sequence[tuple[str, Outcome]], Mapping[str, str | None], Sequence[tuple[int, str]]], None]
+_GONE = "it is not configured any more"
+
+_AT_ONCE = 500  # steps that are read and logged at once
 
 
 class Outbox:
-    """Couriers by the names of their channels. `spawn` and `end` start and stop greenlets by name."""
+    """Couriers by the names of their channels, and runners by those of their actions. `spawn` and `end` start
+    and stop greenlets by name."""
 
     def __init__(
         self,
-        settle: Settle,
+        ledger: Ledger,
         report: Callable[[Event], object],
         spawn: Callable[[str, Callable[[], None]], object],
         end: Callable[..., object],
         dress: Callable[[Notice, int | None], Notice] = lambda notice, event: notice,
     ) -> None:
-        self._settle = settle
+        self._ledger = ledger
         self._report = report
         self._spawn = spawn
         self._end = end
         self._dress = dress
         self._direct: dict[int, list[tuple[str, Transition]]] = {}  # by the identity of their events
-        self.couriers: dict[str, Courier] = {}
+        self.couriers: dict[str, Courier | Runner] = {}
         self.logged = 0
 
-    def configure(self, channels: Mapping[str, Channel]) -> None:
-        """Send by these channels from now on; what waits for one that is gone is given up."""
+    @property
+    def channels(self) -> dict[str, Channel | Action]:
+        """The channels and actions that are used now."""
+        return {name: courier.channel for name, courier in self.couriers.items()}
+
+    def configure(self, channels: Mapping[str, Channel | Action]) -> None:
+        """Use these channels and actions from now on; what waits for one that is gone is given up."""
         for name in [name for name in self.couriers if name not in channels]:
             courier = self.couriers.pop(name)
             self._end(_greenlet(name))
-            courier.give_up("the channel is not configured any more")
+            courier.give_up(_GONE)
             courier.channel.close()
         for name, channel in channels.items():
             known = self.couriers.get(name)
@@ -60,52 +71,56 @@ class Outbox:
                 self._spawn(_greenlet(name), self.couriers[name].run)
             elif (type(known.channel), known.settings) != (type(channel), channel.settings):
                 known.channel.close()
-                known.use(channel)
+                known.use(channel)  # type: ignore[arg-type]  # by its name it is of the same sort
 
-    def _courier(self, name: str, channel: Channel) -> Courier:
-        def settle(outcomes: Sequence[Outcome], states: Mapping[str, str | None]) -> None:
-            self._settle([(name, one) for one in outcomes], states, ())
+    def _courier(self, name: str, channel: Channel | Action) -> Courier | Runner:
+        shelf = Shelf(self._ledger, name)
+        if isinstance(channel, Action):
+            return Runner(name, channel, shelf, self._report, self._dress)
+        return Courier(name, channel, shelf, self._report, self._pass_on, self._dress)
 
-        return Courier(name, channel, settle, self._report, self._pass_on, self._dress)
-
-    def restore(self, waiting: Iterable[tuple[int, str, Event]], stored: Mapping[str, str]) -> None:
-        """Take up what waits, oldest first, and what couriers remembered, by its keys with STORED."""
+    def restore(self, waiting: Mapping[str, int], stored: Mapping[str, str]) -> None:
+        """Take up what waits in the store, so many steps for each channel, and what couriers remembered, by
+        its keys with STORED."""
         by_name: dict[str, dict[str, str]] = {name: {} for name in self.couriers}
+        forgotten: dict[str, None] = {}
         for key, text in stored.items():
             name, _, group = key.removeprefix(STORED).partition("/")
-            by_name.get(name, {})[group] = text
-        for name, texts in by_name.items():
-            self.couriers[name].restore(texts)
-        gone: list[tuple[str, Outcome]] = []
-        for number, name, event in waiting:
-            try:
-                step = Transition.of_event(event)
-            except (KeyError, TypeError) as error:
-                gone.append((name, Outcome(number, "failed", now(), told=f"it cannot be read: {error}")))
-                continue
-            if name in self.couriers:
-                self.couriers[name].take(number, step)
+            if name in by_name:
+                by_name[name][group] = text
             else:
-                told = "the channel is not configured any more"
-                gone.append((name, Outcome(number, "failed", now(), told=told)))
-        if gone:
-            self._store(gone)
+                forgotten[key] = None
+        for name, texts in by_name.items():
+            self.couriers[name].restore(texts, waiting.get(name, 0))
+        gone = waiting.keys() - self.couriers.keys()
+        try:
+            if gone:
+                self._ledger.give_up(gone, now(), _GONE)
+            if forgotten:
+                self._ledger.settle((), forgotten, ())
+        except OculusError as error:
+            logger.debug("what waits for channels that are gone cannot be given up: {}", error)
 
     # -- steps --------------------------------------------------------------------------------------------
 
     def event(self, step: Transition) -> Event:
-        """Log a step, and return its event, with the channels that are to tell it once it is stored."""
-        names = dict.fromkeys(name if name in self.couriers else LOG for name in step.channels)
+        """Log a step, and return its event, with the channels that are to tell it once it is stored, and the
+        actions that are to act upon it."""
+        acting = [name for name in step.channels if name.startswith(ACTION)]
+        told_by = (name for name in step.channels if name not in acting)
+        names = dict.fromkeys(name if name in self.couriers else LOG for name in told_by)
         if step.suppressed or step.state not in ("firing", "resolved"):
             # The end of an alert that is not told ends it in its group.
             names = {name: None for name in names if name != LOG and step.previous == "firing"}
+            acting = []
         elif LOG in names:
             log.send(step)
             self.logged += 1
-        return replace(step.event(), channels=tuple(name for name in names if name != LOG))
+        return replace(step.event(), channels=(*(name for name in names if name != LOG), *acting))
 
     def stored(self, first_id: int, events: Sequence[Event]) -> None:
         """Hand over the steps among events that were stored, with ids from `first_id` on."""
+        gone: list[tuple[str, Outcome]] = []
         for number, event in enumerate(events, first_id):
             taken = self._direct.pop(id(event), None) if self._direct else None
             if taken is not None:
@@ -117,6 +132,10 @@ class Outbox:
                 for name in event.channels:
                     if name in self.couriers:
                         self.couriers[name].take(number, step)
+                    else:  # a reload came in between
+                        gone.append((name, Outcome(number, "failed", now(), told=_GONE)))
+        if gone:
+            self._store(gone)
 
     def send_unstored(self, event: Event, step: Transition) -> None:
         """Hand a step over that the database does not take now: it may be about that very fault."""
@@ -125,6 +144,11 @@ class Outbox:
             self._direct[id(event)] = taken
             for name, _ in taken:
                 self.couriers[name].take(None, step)
+
+    def progress(self, event: int, name: str) -> Progress | None:
+        """Return how far a step has come that waits for a channel, by its event; None when it does not."""
+        courier = self.couriers.get(name)
+        return None if courier is None else courier.progress(event)
 
     @property
     def counts(self) -> tuple[int, int, int]:
@@ -142,25 +166,30 @@ class Outbox:
         for courier in self.couriers.values():
             courier.channel.close()
 
-    def _pass_on(self, name: str, steps: Iterable[tuple[int, Transition]]) -> None:
-        """Have another channel tell what one gave up."""
-        if name == LOG or name not in self.couriers:
-            for _, step in steps:
-                log.send(step)
+    def _pass_on(self, name: str, held: Sequence[Held], words: Words) -> None:
+        """Have another channel tell what one gives up."""
+        courier = self.couriers.get(name)
+        if name == LOG or not isinstance(courier, Courier):
+            for start in range(0, len(held), _AT_ONCE):
+                for step in words(held[start : start + _AT_ONCE]):
+                    log.send(step)
             return
-        courier = self.couriers[name]
-        found = list(steps)
-        self._store([], [(number, name) for number, _ in found])
-        for number, step in found:
-            courier.take(number, step)
+        stored = [one for one in held if one.event >= 0]
+        if stored and self._store([], [(one.event, name) for one in stored]):
+            courier.more(len(stored))
+            held = [one for one in held if one.event < 0]
+        for step in words(held):
+            courier.take(None, step)
 
     def _store(
         self, outcomes: Sequence[tuple[str, Outcome]], passed_on: Sequence[tuple[int, str]] = ()
-    ) -> None:
+    ) -> bool:
         try:
-            self._settle(outcomes, {}, passed_on)
+            self._ledger.settle(outcomes, {}, passed_on)
         except OculusError as error:
             logger.debug("deliveries cannot be noted: {}", error)
+            return False
+        return True
 
 
 def _greenlet(name: str) -> str:

@@ -18,7 +18,7 @@ from oculus.notify.base import Channel, Undelivered
 from oculus.notify.http import Answer, HttpSettings, refused
 from oculus.notify.notice import Notice, duration
 from oculus.notify.payload import identity, number
-from oculus.notify.plain import clock, home, late_note, one_line
+from oculus.notify.plain import clock, home, late_note, one_line, page
 
 URL = "https://events.pagerduty.com/v2/enqueue"
 
@@ -113,7 +113,9 @@ class PagerDuty(Channel):
         event["client"] = "Oculus"
         if notice.link:
             event["client_url"] = home(notice.link)
-            event["links"] = [{"href": notice.link, "text": "Open in Oculus"}]
+            event["links"] = [{"href": page(step, notice), "text": "Open in Oculus"}]
+            if notice.series_link and step.symbol and step.symbol == notice.alerts[0].symbol:
+                event["links"].append({"href": notice.series_link, "text": step.symbol})
         event["payload"] = {
             "summary": one_line(step.message, MAX_SUMMARY) or step.rule,
             "source": self.settings.source or socket.gethostname(),

@@ -17,7 +17,7 @@ from oculus.config.decode import did_you_mean
 from oculus.errors import ExpressionError
 from oculus.model import Severity, Transition
 from oculus.notify.notice import Notice, Reason
-from oculus.notify.plain import home, text_of
+from oculus.notify.plain import home, page, text_of
 
 # What an alert that fires has as its end in Alertmanager's JSON: the zero of its language's time.
 _NEVER = "0001-01-01T00:00:00Z"
@@ -39,8 +39,8 @@ _REASONS: dict[Reason, str] = {
 # What a user's template sees: all that Oculus's own form holds, the alerts by their states, and of the first
 # of them what rules' messages see.
 NAMES = frozenset({
-    "id", "reason", "state", "severity", "title", "text", "link", "at", "sent_at", "late", "group", "more",
-    "alerts", "firing", "resolved",
+    "id", "reason", "state", "severity", "title", "text", "link", "series_link", "at", "sent_at", "late",
+    "group", "more", "alerts", "firing", "resolved",
     "rule", "message", "symbol", "value", "labels", "started_at", "seconds", "explanation",
 })  # fmt: skip
 
@@ -57,6 +57,7 @@ def own(notice: Notice) -> dict[str, Any]:
         "title": notice.title,
         "text": text_of(notice),
         "link": notice.link,
+        "series_link": notice.series_link,
         "at": iso(notice.at),
         "sent_at": iso(notice.sent_at),
         "late": notice.late,
@@ -116,7 +117,7 @@ def number(value: float | None) -> float | None:
 
 def alertmanager(notice: Notice, receiver: str) -> dict[str, Any]:
     """Return a notice in the form of Alertmanager's webhooks."""
-    alerts = [_theirs(step, notice.link) for step in notice.alerts]
+    alerts = [_theirs(step, page(step, notice)) for step in notice.alerts]
     group = {_label(name): value for name, value in notice.group.items()}
     if "severity" in group:
         group["severity"] = _SEVERITIES.get(group["severity"], group["severity"])  # type: ignore[call-overload]

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from oculus.clock import SECOND
-from oculus.model import Micros, Transition
+from oculus.model import Micros, Transition, unit_of
 from oculus.notify.notice import Notice, duration, line
+
+# Alerts beside which their conditions with the values are shown: of more, the values alone are enough.
+_EXPLAINED = 5
+
+# What Oculus's own links end in.
+_PATH = re.compile(r"/(?:alerts|rules)(?:/[^/]*)?$")
 
 # More than anybody reads on a phone; a service may allow less.
 LONGEST = 10_000  # characters
@@ -27,8 +34,6 @@ def text_of(notice: Notice, longest: int = LONGEST, measure: Measure = len) -> s
     rules = len({step.rule for step in notice.alerts}) > 1
     lines = [_line(step, notice, mixed, rules) for step in notice.alerts]
     after: list[str] = []
-    if len(lines) == 1 and notice.fires and notice.firing[0].explanation not in notice.firing[0].message:
-        lines[0] += f"\n{notice.firing[0].explanation}"
     if notice.late:
         after.append(late_note(notice))
 
@@ -60,21 +65,54 @@ def one_line(text: str, longest: int) -> str:
 
 def home(link: str) -> str:
     """Return the address of Oculus itself that a link into its pages begins with; empty without a link."""
-    start, found, _ = link.partition("/alerts/")
-    if found:
-        return start
+    if found := _PATH.search(link):
+        return link[: found.start()]
     parts = urlsplit(link)
     return f"{parts.scheme}://{parts.netloc}" if link else ""
 
 
+def page(step: Transition, notice: Notice) -> str:
+    """Return a link to the page of one of a notice's alerts, or of its rule: its own leads to the first."""
+    if not notice.link or step == notice.alerts[0]:
+        return notice.link
+    return f"{home(notice.link)}/rules/{quote(step.rule, safe='')}"
+
+
+def explained(step: Transition, count: int) -> bool:
+    """Tell whether the condition with its values is worth a line beside `count` alerts: not when the message
+    is just that."""
+    told = step.explanation and step.explanation not in step.message
+    return bool(told) and step.state == "firing" and count <= _EXPLAINED
+
+
+def figure(step: Transition) -> str:
+    """Return the value with its unit, empty where there is none."""
+    if step.value is None:
+        return ""
+    unit = unit_of(step.symbol or "", step.labels)
+    return f"{step.value:.12g} {'' if unit in ('bool', 'code') else unit}".strip()
+
+
+def unsaid(step: Transition, count: int) -> str:
+    """Return the value of an alert that fires, if neither its message nor a line for its condition has it."""
+    value = figure(step)
+    if not value or step.state != "firing" or explained(step, count):
+        return ""
+    number = rf"(?<![\w.]){re.escape(value.partition(' ')[0])}(?!\.?\d)"
+    told = (step.explanation and step.explanation in step.message) or re.search(number, step.message)
+    return "" if told else value
+
+
 def _line(step: Transition, notice: Notice, mixed: bool, rules: bool) -> str:
     """Return the line of an alert, led by what the title cannot say of all of them."""
-    lead = ""
+    lead, count = "", len(notice.alerts)
     if step.state != "firing":
         lead = "resolved: " if notice.firing else ""
     elif mixed:
         lead = f"[{step.severity}] "
-    return f"{lead}{f'{step.rule}: ' if rules else ''}{line(step, notice.sent_at)}"
+    rule = f"{step.rule}: " if rules else ""
+    told = ", ".join(filter(None, (f"{lead}{rule}{line(step, notice.sent_at)}", unsaid(step, count))))
+    return f"{told}\n{step.explanation}" if explained(step, count) else told
 
 
 def _cut(text: str, longest: int, measure: Measure) -> str:

@@ -153,8 +153,8 @@ class Slack(Channel):
                 f"*{_escaped(name)}*\n{chat.clipped(text, FIELD - 50, _escaped)}" for name, text in facts
             ]
             blocks.append({"type": "section", "fields": [_text(each) for each in fields]})
-        if note := chat.late(notice):
-            blocks.append({"type": "context", "elements": [_text(_escaped(note))]})
+        if beside := [text for text in (_escaped(chat.late(notice)), _series(notice)) if text]:
+            blocks.append({"type": "context", "elements": [_text(each) for each in beside]})
         # A bar of colour only comes with an attachment; the title stands above it.
         bar = {"color": f"#{chat.COLOURS[chat.mood(notice)]:06X}", "blocks": blocks}
         return {
@@ -170,8 +170,10 @@ class Slack(Channel):
         lines = [Line(" ".join([*called, _title(notice)]), "marked")]
         if note := chat.late(notice):
             lines.append(Line(note, "note"))
-        (text,) = chat.paged([*lines, *chat.body(notice, self._told.markup)], TEXT, _mrkdwn)
-        return text
+        end = f"\n{series}" if (series := _series(notice)) else ""
+        lines += chat.body(notice, self._told.markup)
+        (text,) = chat.paged(lines, TEXT - chat.units(end), _mrkdwn)
+        return text + end
 
     # -- requests -----------------------------------------------------------------------------------------
 
@@ -217,6 +219,12 @@ def _title(notice: Notice) -> str:
     """Return the title, in bold and leading to the alert's page."""
     text = chat.clipped(chat.title(notice), 300, _escaped)
     return f"*<{_escaped(notice.link)}|{text}>*" if notice.link else f"*{text}*"
+
+
+def _series(notice: Notice) -> str:
+    """Return a link to the page of the first alert's series, empty where there is none."""
+    name = chat.clipped(notice.alerts[0].symbol or "series", 300, _escaped)
+    return f"<{_escaped(notice.series_link)}|{name}>" if notice.series_link else ""
 
 
 def _escaped(text: str) -> str:

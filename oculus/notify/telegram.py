@@ -139,8 +139,7 @@ class Telegram(Channel):
             if name != "Severity" or not notice.fires  # the title tells it
         ]
         end = [Line(" · ".join(facts))] if facts else []
-        if notice.link:
-            end.append(Line(notice.link))
+        end += [Line(link) for link in (notice.link, notice.series_link) if link]
         room = LONGEST - sum(_size(_html(each)) + 1 for each in end)
         *before, last = chat.paged(lines, room, _html, pages=PARTS, measure=_size)
         return [*before, "\n".join([last, *map(_html, end)])]

@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import urlsplit
 
 from oculus import templates
 from oculus.collectors.endpoint import check_endpoint
@@ -23,7 +23,7 @@ from oculus.config.settings import ChannelSettings
 from oculus.errors import reason
 from oculus.notify import payload
 from oculus.notify.base import Channel, Undelivered
-from oculus.notify.http import HttpSettings, refused
+from oculus.notify.http import Answer, HttpSettings, refused, url_parts
 from oculus.notify.notice import Notice
 
 # A body beyond this is a template's loop that went wrong; receivers take less.
@@ -33,11 +33,10 @@ SIGNATURE, KEY = "X-Signature", "Idempotency-Key"
 
 # Headers of which many a message shows the value for other reasons.
 _PUBLIC = frozenset({"accept", "accept-language", "content-type", "user-agent"})
-# A shorter part of a URL is a word, or a number, rather than a key.
-_SHORTEST = 6  # characters
 
 
-def _check_headers(headers: Mapping[str, str]) -> None:
+def check_own_headers(headers: Mapping[str, str]) -> None:
+    """Raise ValueError unless these can be headers that a user gives."""
     check_headers(headers, {*FRAMING, SIGNATURE.lower(), KEY.lower()})
 
 
@@ -48,7 +47,7 @@ class WebhookSettings(HttpSettings):
     url: str = setting(help="where it is sent", check=check_endpoint, secret=True)
     method: Literal["POST", "PUT", "PATCH"] = setting("POST", help="POST, PUT or PATCH")
     headers: Mapping[str, str] = setting(
-        factory=dict, help="headers to send", check=_check_headers, secret=True
+        factory=dict, help="headers to send", check=check_own_headers, secret=True
     )
     auth: AuthSettings | None = setting(None, help="user and password")
     bearer: str = setting("", help="token for Authorization: Bearer", check=check_bearer, secret=True)
@@ -73,10 +72,7 @@ class WebhookSettings(HttpSettings):
     @property
     def secrets(self) -> tuple[str, ...]:
         """Texts that no message may show, the longest first: one may be part of another."""
-        parts = urlsplit(self.url)
-        rest = self.url.partition("://")[2].partition("/")[2]
-        found = [rest, *parts.path.split("/"), *(value for _, value in parse_qsl(parts.query))]
-        found = [self.url, *(text for text in found if len(text) >= _SHORTEST)]
+        found = url_parts(self.url)
         for name, value in self.headers.items():
             if name.lower() not in _PUBLIC:
                 found += [value, value.rpartition(" ")[2]]
@@ -94,6 +90,13 @@ class Webhook(Channel):
     settings: WebhookSettings
 
     def deliver(self, notice: Notice) -> str:
+        answer = self.ask(notice)
+        if not answer.ok:
+            raise refused(answer)
+        return str(answer.status)
+
+    def ask(self, notice: Notice) -> Answer:
+        """Send a notice and return what was answered, whatever it is; raises Undelivered."""
         settings = self.settings
         text = self._body(notice)
         body = text.encode("utf-8", "replace")  # half a surrogate pair has no bytes
@@ -107,13 +110,10 @@ class Webhook(Channel):
             sent["Authorization"] = settings.auth.header
         own = {name.lower() for name in settings.headers}
         headers = {name: value for name, value in sent.items() if name.lower() not in own}
-        answer = settings.post(
+        return settings.post(
             settings.url, data=body, headers=headers | dict(settings.headers), method=settings.method,
             secrets=settings.secrets,
         )  # fmt: skip
-        if not answer.ok:
-            raise refused(answer)
-        return str(answer.status)
 
     def _body(self, notice: Notice) -> str:
         """Return the body; raises Undelivered, for good, when the user's template fails."""

@@ -8,13 +8,13 @@ holds no longer, a pending instance ends and a firing one resolves. Pure: verdic
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from oculus.clock import SECOND
 from oculus.config.settings import RuleSettings
-from oculus.model import NO_TAGS, AlertState, Micros
+from oculus.model import NO_TAGS, AlertState, Micros, Severity
 
 # Firings of this long count for `flap`.
 FLAP_WINDOW = 3_600 * SECOND
@@ -60,11 +60,14 @@ class Instance:
             firings=tuple(Micros(ts + step) for ts in self.firings),
         )
 
-    def to_json(self, expression: str) -> str:
-        """Return what is remembered of it; `expression` is the rule's, so that another one is known later."""
+    def to_json(self, expression: str, severity: Severity, channels: Sequence[str]) -> str:
+        """Return what is remembered of it. `expression` is its rule's, so that another one is known later;
+        severity and channels are for its end, should the rule be gone by then."""
         return json.dumps(
             {
                 "expression": expression,
+                "severity": severity,
+                "channels": list(channels),
                 "labels": dict(self.labels),
                 "state": self.state,
                 "active_at": self.active_at,
@@ -78,14 +81,26 @@ class Instance:
             }
         )
 
+
+@dataclass(frozen=True, slots=True)
+class Remembered:
+    """An instance as it was stored, with what there was of its rule."""
+
+    instance: Instance
+    expression: str
+    severity: Severity
+    channels: tuple[str, ...]
+
     @classmethod
-    def of_json(cls, text: str) -> tuple[Instance, str]:
-        """Return a remembered instance and its rule's expression; raises ValueError for what is none."""
+    def of_json(cls, text: str) -> Remembered:
+        """Return what `Instance.to_json` wrote; raises ValueError for what is none."""
         try:
             found: dict[str, Any] = json.loads(text)
             expression = str(found.pop("expression"))
+            severity = found.pop("severity", "warn")  # earlier versions did not write these two
+            channels = tuple(map(str, found.pop("channels", ("log",))))
             firings = tuple(Micros(ts) for ts in found.pop("firings"))
-            return cls(firings=firings, **found), expression
+            return cls(Instance(firings=firings, **found), expression, severity, channels)
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"not an alert: {error}") from None
 

@@ -7,24 +7,31 @@ each row by its text columns, every other rule one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
 
 from oculus.clock import SECOND, iso
 from oculus.config.settings import RuleSettings
 from oculus.model import NO_TAGS, AlertInstance, Micros, Operand, RuleState, Severity, Transition
 from oculus.rules import expression, message
 from oculus.rules import rows as row_alerts
-from oculus.rules.alert import Instance, Step, advance, flaps, worth_remembering
+from oculus.rules.alert import Instance, Remembered, Step, advance, flaps, worth_remembering
 from oculus.rules.rows import Row
 from oculus.rules.rule import Rule, Watched
 from oculus.rules.view import View, fresh, lookback
 
-# Passes items through; whoever gives it may let others run between them.
-Each = Callable[[Iterable[RuleSettings]], Iterable[RuleSettings]]
+_T = TypeVar("_T")
 
-# Tells why an alert is not to be told, or nothing: its rule, severity and labels, and the time.
-Silenced = Callable[[str, Severity, Mapping[str, str], Micros], str]
+# Passes items through; whoever gives it may let others run between them.
+Each = Callable[[Iterable[Any]], Iterable[Any]]
+
+# The keys of the instances that read a series, by series and rule.
+_Index = dict[str, dict[str, list[str]]]
+
+# Tells why an alert is not to be told, or nothing: its rule, severity and labels, the time, and when it began
+# (None: it is over, which a silence of that one beginning does not hold back).
+Silenced = Callable[[str, Severity, Mapping[str, str], Micros, Micros | None], str]
 
 STORED = "alert/"  # what the keys of remembered instances begin with
 
@@ -48,15 +55,16 @@ class RuleEngine:
         rules: Iterable[RuleSettings],
         *,
         tags: Callable[[str], Mapping[str, str]] = lambda symbol: NO_TAGS,
-        silenced: Silenced = lambda rule, severity, labels, now: "",
+        silenced: Silenced = lambda rule, severity, labels, now, since: "",
         started: Micros = Micros(0),
     ) -> None:
         self._tags = tags
         self._silenced = silenced
         self.started = started
         self._rules: dict[str, Rule] = {}
-        self._by_symbol: dict[str, dict[str, list[str]]] = {}  # the keys that a series concerns, by rule
+        self._by_symbol: _Index = {}
         self._known: set[str] = set()
+        self._altered: dict[tuple[str, str], None] = {}  # rules and keys of what changed without a step
         self._expired: set[str] = set()  # keys under which what counts no more is remembered
         self.loads = 0  # how often rules were loaded
         self.shifted = 0  # microseconds by which the wall clock was set, in all
@@ -78,26 +86,35 @@ class RuleEngine:
 
         What takes long goes through `each`, which may let others run meanwhile: they find the old rules.
         """
-        known = frozenset(self._known)
-        loaded: list[Rule] = []
-        for settings in each(tuple(rules)):
-            rule = Rule.of(settings)
-            for symbol in known:
-                rule.match(symbol)
-            loaded.append(rule)
-        before, self._rules, self._by_symbol = self._rules, {}, {}
+        known, loaded, index = tuple(self._known), list[Rule](), _Index()
+        for _ in each(self._loaded(tuple(rules), known, loaded, index)):
+            pass
+        before, self._rules, self._by_symbol = self._rules, {}, index
         self.loads += 1
+        late = self._known.difference(known)
         for rule in loaded:
+            self._rules[rule.settings.name] = rule
             was = before.get(rule.settings.name)
             if was is not None and was.expression == rule.expression:
                 rule.adopt(was)
-            for symbol in self._known - known:
-                rule.match(symbol)
-            for key in rule.instances:
-                rule.watch(key)
-            self._rules[rule.settings.name] = rule
-            self._index(rule, rule.watched)
+            for symbol in late:
+                self._index(rule, rule.match(symbol))
+            self._index(rule, [key for key in rule.instances if rule.watch(key)])
         self._rank()
+
+    def _loaded(
+        self, rules: Sequence[RuleSettings], known: Sequence[str], loaded: list[Rule], index: _Index
+    ) -> Iterator[RuleSettings]:
+        """Make the rules ready, a little at a time."""
+        for settings in rules:
+            rule = Rule.of(settings)
+            loaded.append(rule)
+            self._index(rule, rule.watched, index)
+            if rule.condition is not None and rule.condition.is_glob:
+                for symbol in known:
+                    self._index(rule, rule.match(symbol), index)
+                    yield settings
+            yield settings
 
     def replace(self, rules: Iterable[RuleSettings], now: Micros, each: Each = iter) -> list[Transition]:
         """Load other rules; return the end of each alert of a rule that is not there any more."""
@@ -109,7 +126,10 @@ class RuleEngine:
             if kept is not None and kept.instances is rule.instances:
                 continue
             told = "the rule was removed, or its condition changed"
-            ended += [step for key in list(rule.instances) for step in self._end(rule, key, now, told)]
+            for key in each(list(rule.instances)):
+                ended += self._end(rule, key, now, told)
+        for name in each(list(before)):  # to let go of a million targets takes a second
+            del before[name]
         return ended
 
     def know(self, symbols: Iterable[str]) -> None:
@@ -132,10 +152,11 @@ class RuleEngine:
             for rule in self._rules.values():
                 self._index(rule, rule.watched)
 
-    def _index(self, rule: Rule, keys: Iterable[str]) -> None:
+    def _index(self, rule: Rule, keys: Iterable[str], index: _Index | None = None) -> None:
+        found = self._by_symbol if index is None else index
         for key in keys:
             for symbol in rule.watched[key].symbols:
-                self._by_symbol.setdefault(symbol, {}).setdefault(rule.settings.name, []).append(key)
+                found.setdefault(symbol, {}).setdefault(rule.settings.name, []).append(key)
 
     def _rank(self) -> None:
         """Rank the rules, so that in one pass a cause is evaluated before what depends on it."""
@@ -169,13 +190,20 @@ class RuleEngine:
         for path, text in stored.items():
             name, _, key = path.partition("/")
             try:
-                instance, found = Instance.of_json(text)
+                found = Remembered.of_json(text)
             except ValueError:  # of another version
                 self._expired.add(STORED + path)
                 continue
-            rule = self._rules.get(name)
-            if rule is None or rule.expression != found:
-                gone = rule or Rule.of(RuleSettings(name=name, sql="select 1"))
+            rule, instance = self._rules.get(name), found.instance
+            if rule is None or rule.expression != found.expression:
+                gone = rule or Rule.of(
+                    RuleSettings(
+                        name=name,
+                        sql="select 1",
+                        severity=found.severity,
+                        channels=found.channels,
+                    )
+                )
                 ended += self._end(
                     replace(gone, instances={key: instance}), key, now, "the rule is gone or changed"
                 )
@@ -185,6 +213,7 @@ class RuleEngine:
                 continue
             instance.carried = Micros(2**62)
             rule.instances[key] = instance
+            rule.turned()
             if rule.watch(key):
                 self._index(rule, (key,))
         return ended
@@ -206,6 +235,16 @@ class RuleEngine:
         alive = {f"{STORED}{rule.settings.name}/{key}" for rule in self.rules for key in rule.instances}
         return sorted(found - alive)
 
+    def altered(self) -> dict[str, str]:
+        """Return, once, what is to be remembered of alerts that changed without a step, with its keys."""
+        found, self._altered = self._altered, {}
+        rules = ((self._rules.get(name), key) for name, key in found)
+        return {
+            f"{STORED}{rule.settings.name}/{key}": self._memory(rule, rule.instances[key])
+            for rule, key in rules
+            if rule is not None and key in rule.instances
+        }
+
     def shift(self, seconds: float) -> None:
         """Move the instances' times by a step of the wall clock, so that it neither fires nor delays any."""
         step = int(seconds * SECOND)
@@ -218,49 +257,17 @@ class RuleEngine:
 
     def evaluate(self, view: View, rules: Iterable[Rule] | None = None) -> list[Transition]:
         """Evaluate these conditions, or all, at `view.now`; return what changed, in order."""
-        transitions: list[Transition] = []
-        for rule in sorted(self.rules if rules is None else rules, key=lambda rule: rule.rank):
-            if rule.condition is not None:
-                transitions += self._evaluate(rule, view, rule.watched)
-        return transitions
+        ordered = sorted(self.rules if rules is None else rules, key=lambda rule: rule.rank)
+        return [step for rule in ordered if rule.condition is not None for step in self.steps(view, rule)]
 
-    def evaluate_some(self, view: View, rule: Rule, keys: Iterable[str]) -> list[Transition]:
-        """Evaluate some instances of a condition: the others would come to what they came to before."""
-        return self._evaluate(rule, view, {key: rule.watched[key] for key in keys})
+    def steps(self, view: View, rule: Rule, keys: Iterable[str] | None = None) -> Iterator[Transition]:
+        """Evaluate a condition at `view.now`; yield what changes. With `keys` only these instances: the others
+        would come to what they came to before.
 
-    def evaluate_rows(self, rule: Rule, rows: Sequence[Row], now: Micros) -> list[Transition]:
-        """Take the result of a rule's query at `now`: each row is an alert, known by its text columns."""
-        try:
-            found = row_alerts.keyed(rows)
-        except ValueError as error:
-            self.fail(rule, str(error), now)
-            return []
-        rule.last_evaluation = now
-        rule.evaluations += 1
-        if len(found) > rule.settings.limit:
-            return self._too_many(rule, len(found), now)
-        rule.health, rule.error = "ok", ""
-        rule.shown = "; ".join(row_alerts.shown(row) for row in rows[:_ROWS_SHOWN])
-        if len(rows) > _ROWS_SHOWN:
-            rule.shown += f"; and {len(rows) - _ROWS_SHOWN} more rows"
-        transitions = []
-        for key in {**rule.instances, **found}:
-            of_row, row = found.get(key, (NO_TAGS, {}))
-            instance = rule.instances.setdefault(key, Instance(of_row))
-            instance.carried = None
-            if row:
-                instance.value = next(iter(row_alerts.numbers(row).values()), None)
-            steps = advance(rule.settings, instance, bool(row), now)
-            transitions += self._told(rule, key, steps, _Seen(now, row=row))
-        return transitions
-
-    def fail(self, rule: Rule, error: str, now: Micros) -> None:
-        """Note that a rule could not be evaluated: its alerts stay as they are."""
-        rule.last_evaluation = now
-        rule.evaluations += 1
-        rule.health, rule.error = "error", error
-
-    def _evaluate(self, rule: Rule, view: View, watched: Mapping[str, Watched]) -> list[Transition]:
+        Whoever takes the steps may let others run between two. When these load other rules or move the clock,
+        the instances that are left are for the next evaluation.
+        """
+        watched = dict(rule.watched) if keys is None else {key: rule.watched[key] for key in keys}
         now = view.now
         rule.last_evaluation = now
         rule.evaluations += 1
@@ -270,15 +277,15 @@ class RuleEngine:
                 symbols = watched[key].bound.symbols
                 rule.unknown[key] = tuple(symbol for symbol in symbols if fresh(view, symbol) is None)
                 if rule.settings.no_data != "keep":
-                    verdicts[key] = self._judged(rule, key, view)
+                    verdicts[key] = self._judged(rule, watched[key], view)
             elif rule.unknown:
                 rule.unknown.pop(key, None)
         rule.health, rule.error = "no data" if rule.unknown or not rule.watched else "ok", ""
         count = sum(map(bool, verdicts.values()))
         if count > rule.settings.limit:
-            return self._too_many(rule, count, now)
-        transitions = []
-        for key, holds in verdicts.items():
+            yield from self._too_many(rule, count, now)
+            return
+        for key, holds in self._while_current(rule, verdicts.items()):
             instance = rule.instances.get(key)
             if instance is None:
                 if not holds:
@@ -288,31 +295,70 @@ class RuleEngine:
                 if holds is None and now <= instance.carried:
                     continue
                 instance.carried = None
-            bound, until = rule.watched[key].bound, rule.watched[key].until
+            bound, until = watched[key].bound, watched[key].until
             if instance.state == "inactive" and holds:
                 instance.labels = self._labels(bound)
             if holds is not None and (instance.state != "inactive" or holds):
                 value = bound.value(view)
                 instance.value = instance.value if value is None else value
             cleared = until is None or until.evaluate(view) is True
-            steps = advance(rule.settings, instance, holds, now, cleared)
-            transitions += self._told(rule, key, steps, _Seen(now, view, bound))
-        return transitions
+            yield from self._advance(rule, key, holds, _Seen(now, view, bound), cleared)
 
-    def _judged(self, rule: Rule, key: str, view: View) -> bool | None:
+    def evaluate_rows(self, rule: Rule, rows: Sequence[Row], now: Micros) -> list[Transition]:
+        """Take the result of a rule's query at `now`: each row is an alert, known by its text columns."""
+        return list(self.steps_of_rows(rule, rows, now))
+
+    def steps_of_rows(self, rule: Rule, rows: Sequence[Row], now: Micros) -> Iterator[Transition]:
+        """Do the same; yield what changes, as `steps` does."""
+        try:
+            found = row_alerts.keyed(rows)
+        except ValueError as error:
+            self.fail(rule, str(error), now)
+            return
+        rule.last_evaluation = now
+        rule.evaluations += 1
+        if len(found) > rule.settings.limit:
+            yield from self._too_many(rule, len(found), now)
+            return
+        rule.health, rule.error = "ok", ""
+        rule.shown = "; ".join(row_alerts.shown(row) for row in rows[:_ROWS_SHOWN])
+        if len(rows) > _ROWS_SHOWN:
+            rule.shown += f"; and {len(rows) - _ROWS_SHOWN} more rows"
+        for key in self._while_current(rule, {**rule.instances, **found}):
+            of_row, row = found.get(key, (NO_TAGS, {}))
+            instance = rule.instances.setdefault(key, Instance(of_row))
+            instance.carried = None
+            if row:
+                instance.value = next(iter(row_alerts.numbers(row).values()), None)
+            yield from self._advance(rule, key, bool(row), _Seen(now, row=row))
+
+    def _while_current(self, rule: Rule, items: Iterable[_T]) -> Iterator[_T]:
+        """Pass items through as long as a rule is in force and the clock has not been moved."""
+        shifted = self.shifted
+        for item in items:
+            if self.shifted != shifted or self._rules.get(rule.settings.name) is not rule:
+                return
+            yield item
+
+    def fail(self, rule: Rule, error: str, now: Micros) -> None:
+        """Note that a rule could not be evaluated: its alerts stay as they are."""
+        rule.last_evaluation = now
+        rule.evaluations += 1
+        rule.health, rule.error = "error", error
+
+    def _judged(self, rule: Rule, watched: Watched, view: View) -> bool | None:
         """Return what `no_data` makes of a verdict that is unknown."""
         if rule.settings.no_data == "ok":
             return False
-        symbols = rule.watched[key].bound.symbols
-        patience = max((lookback(view.interval(symbol)) for symbol in symbols), default=0)
+        patience = max((lookback(view.interval(symbol)) for symbol in watched.bound.symbols), default=0)
         return True if view.now - self.started > patience else None
 
-    def _too_many(self, rule: Rule, count: int, now: Micros) -> list[Transition]:
+    def _too_many(self, rule: Rule, count: int, now: Micros) -> Iterator[Transition]:
         """Drop all alerts of a rule that has more than it may: nobody reads a thousand."""
         told = f"{count} alerts, of which limit allows {rule.settings.limit}"
-        ended = [step for key in list(rule.instances) for step in self._end(rule, key, now, told)]
         rule.health, rule.error = "error", told
-        return ended
+        for key in self._while_current(rule, list(rule.instances)):
+            yield from self._end(rule, key, now, told)
 
     def _end(self, rule: Rule, key: str, now: Micros, told: str) -> list[Transition]:
         """End an alert for a reason that is not its condition's."""
@@ -327,9 +373,15 @@ class RuleEngine:
 
     # -- what is told -------------------------------------------------------------------------------------
 
-    def _told(self, rule: Rule, key: str, steps: list[Step], seen: _Seen) -> list[Transition]:
-        """Return the transitions of an evaluation's steps, or that a firing alert is told (again)."""
+    def _advance(
+        self, rule: Rule, key: str, holds: bool | None, seen: _Seen, cleared: bool = True
+    ) -> list[Transition]:
+        """Move an instance on by an evaluation; return its steps, or that a firing alert is told (again)."""
         instance, now = rule.instances[key], seen.now
+        kept = instance.keep_since
+        steps = advance(rule.settings, instance, holds, now, cleared)
+        if instance.keep_since != kept and not steps:
+            self._altered[rule.settings.name, key] = None
         transitions = [self._transition(rule, key, instance, step, seen) for step in steps]
         if not steps and instance.state == "firing":
             instance.suppressed = self._suppression(rule, instance, now)
@@ -347,28 +399,28 @@ class RuleEngine:
     def _suppression(self, rule: Rule, instance: Instance, now: Micros) -> str:
         """Return why an alert is not to be told, or nothing."""
         settings = rule.settings
-        silence = self._silenced(settings.name, settings.severity, instance.labels, now)
+        silence = self._silenced(settings.name, settings.severity, instance.labels, now, instance.active_at)
         if silence:
             return silence
         for name in settings.depends_on:
             other = self._rules.get(name)
-            if other is not None and any(
-                cause.state == "firing"
-                and all(cause.labels.get(label) == instance.labels.get(label) for label in settings.equal)
-                for cause in other.instances.values()
-            ):
+            if other is not None and other.fires_like(instance.labels, settings.equal):
                 return f"depends on {name}, which fires"
         count = flaps(settings, instance, now)
         return f"flapping: it fired more than {settings.flap} times within an hour" if count else ""
 
     def _transition(self, rule: Rule, key: str, instance: Instance, step: Step, seen: _Seen) -> Transition:
         settings, (before, after), now = rule.settings, step, seen.now
+        if before != after and "firing" in step:
+            rule.turned()
         suppressed = ""
+        # What is told again was acted upon already, unless nobody was told before.
+        acting = settings.acting(after) if before != after or instance.told_at is None else ()
         if after == "firing":
             instance.suppressed = suppressed = self._suppression(rule, instance, now)
             instance.told_at = None if suppressed else now
         elif after == "resolved":
-            suppressed = self._silenced(settings.name, settings.severity, instance.labels, now)
+            suppressed = self._silenced(settings.name, settings.severity, instance.labels, now, None)
             if instance.told_at is None:  # nobody heard that it fired
                 suppressed = suppressed or instance.suppressed or "its firing was not told"
             instance.told_at, instance.suppressed = None, ""
@@ -400,15 +452,19 @@ class RuleEngine:
             symbol=symbol,
             value=instance.value,
             labels=instance.labels,
-            channels=settings.channels,
+            channels=(*settings.channels, *acting),
             explanation=explanation,
             operands=seen.operands(),
             suppressed=suppressed,
             timers=timers,
             memory=(
-                f"{STORED}{settings.name}/{key}", instance.to_json(rule.expression) if kept else None
+                f"{STORED}{settings.name}/{key}", self._memory(rule, instance) if kept else None
             ),
         )  # fmt: skip
+
+    @staticmethod
+    def _memory(rule: Rule, instance: Instance) -> str:
+        return instance.to_json(rule.expression, rule.settings.severity, rule.settings.channels)
 
     def _labels(self, bound: expression.Bound) -> Mapping[str, str]:
         """Return the labels of a condition's alert: its first symbol, and that series' tags."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from functools import partial
 from typing import Any
 
 import gevent
@@ -21,7 +20,7 @@ from oculus.errors import OculusError
 from oculus.model import Micros, Transition
 from oculus.rules.engine import RuleEngine
 from oculus.rules.rule import Rule, windows_of
-from oculus.rules.schedule import Turn, window_period
+from oculus.rules.schedule import Turn
 from oculus.rules.view import View
 from oculus.windowed import Window
 
@@ -38,7 +37,8 @@ class RuleLoop:
 
     `view` gives what is known at a time, with the figures that were fetched; `fetch` fetches figures over
     time from the store, `query` runs a rule's SQL; both may take long, and raise OculusError. `time_now`
-    gives the time of a pass; it is asked right before each, so that it may look at the clock.
+    gives the time of a pass; it is asked right before each, so that it may look at the clock. `remember`
+    takes what is to be remembered of alerts that changed without a step.
     """
 
     def __init__(
@@ -49,6 +49,7 @@ class RuleLoop:
         fetch: Callable[[Collection[Window], Micros], Figures],
         query: Query,
         time_now: Callable[[], Micros] = now,
+        remember: Callable[[Mapping[str, str]], None] = lambda memories: None,
     ) -> None:
         self._engine = engine
         self._emit = emit
@@ -56,6 +57,7 @@ class RuleLoop:
         self._fetch = fetch
         self._query = query
         self._now = time_now
+        self._remember = remember
         self._changed: set[str] = set()
         self._wake = Signal()
         self._looked: dict[str, float] = {}  # when figures of a rule were last fetched, monotonic
@@ -63,7 +65,8 @@ class RuleLoop:
         self.figures: Figures = {}  # those that were last fetched
         self._loads = engine.loads  # of the rules that the figures are for
         self.evaluations = 0
-        self.seconds = 0.0  # that the last evaluation took
+        self.looked_at = time.monotonic()  # when the last evaluation ended
+        self.seconds = 0.0  # that it took
         self.window_seconds = 0.0  # that the last one over time took, with its fetch
 
     def changed(self, symbols: Iterable[str]) -> None:
@@ -90,7 +93,7 @@ class RuleLoop:
                 rules = list({id(rule): rule for rule in (*concerned, *active)}.values())
             started = time.perf_counter()
             self._evaluate([rule for rule in rules if not rule.windowed], {})
-            self.seconds = time.perf_counter() - started
+            self.seconds, self.looked_at = time.perf_counter() - started, time.monotonic()
 
     def run_windows(self) -> None:
         """Evaluate conditions over time for ever."""
@@ -106,16 +109,21 @@ class RuleLoop:
         due = self._due(monotonic)
         if due:
             started = time.perf_counter()
-            moment = self._now()
-            try:
-                self.figures = {**self.figures, **self._fetch(windows_of(due), moment)}
-            except Exception as error:
-                for rule in due:
-                    self._engine.fail(rule, f"figures over time cannot be had: {_told(error)}", moment)
-                return
+            self._step_windows(due)
+            self.window_seconds = time.perf_counter() - started
+            for rule in due:  # what should have been meanwhile, but for one pass, which is next
+                rule.missed += max(0, int(self.window_seconds / rule.period) - 1)
+
+    def _step_windows(self, due: list[Rule]) -> None:
+        moment = self._now()
+        try:
+            self.figures = {**self.figures, **self._fetch(windows_of(due), moment)}
+        except Exception as error:
+            for rule in due:
+                self._engine.fail(rule, f"figures over time cannot be had: {_told(error)}", moment)
+        else:
             # At the time after the fetch: the clock may have been set meanwhile.
             self._evaluate(due, self.figures)
-            self.window_seconds = time.perf_counter() - started
 
     def run_queries(self) -> None:
         """Run the rules' queries when they are due, one after the other, for ever."""
@@ -155,7 +163,7 @@ class RuleLoop:
         if failed:
             self._engine.fail(current, failed, moment)
         else:
-            self._guarded(current, lambda: self._engine.evaluate_rows(current, rows, moment), moment)
+            self._guarded(current, self._engine.steps_of_rows(current, rows, moment), moment)
             self.evaluations += 1
 
     def _due(self, monotonic: float) -> list[Rule]:
@@ -166,8 +174,7 @@ class RuleLoop:
             concerned = name in self._touched or name not in self._looked or rule.state != "inactive"
             if not rule.windowed or not concerned:
                 continue
-            shortest = min(window.seconds for window in rule.windows)
-            period = rule.settings.every or window_period(shortest)
+            period = rule.period
             if monotonic - self._looked.get(name, -period) >= period - TICK / 2:
                 self._looked[name] = monotonic
                 self._touched.discard(name)
@@ -181,19 +188,20 @@ class RuleLoop:
         for rule in slices(sorted(rules, key=lambda rule: rule.rank)):
             if shifted != self._engine.shifted:
                 view, shifted = self._view(self._now(), figures), self._engine.shifted
-            if self._engine.get(rule.settings.name) is rule:
-                self._guarded(rule, partial(self._engine.evaluate, view, (rule,)), view.now)
+            if rule.condition is not None and self._engine.get(rule.settings.name) is rule:
+                self._guarded(rule, self._engine.steps(view, rule), view.now)
         self.evaluations += len(rules)
 
-    def _guarded(self, rule: Rule, evaluate: Callable[[], list[Transition]], at: Micros) -> None:
-        """Evaluate a rule and tell what changed; what fails is its own health, and stops no other rule."""
+    def _guarded(self, rule: Rule, steps: Iterable[Transition], at: Micros) -> None:
+        """Emit the steps of an evaluation; what fails is the rule's own health, and stops no other rule."""
         try:
-            transitions = evaluate()
+            for transition in slices(steps):
+                self._emit(transition)
         except Exception as error:
             self._engine.fail(rule, _told(error), at)
-            return
-        for transition in transitions:
-            self._emit(transition)
+        altered = self._engine.altered()
+        if altered:
+            self._remember(altered)
 
 
 def _told(error: Exception) -> str:

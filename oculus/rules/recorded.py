@@ -11,7 +11,7 @@ import math
 import operator
 from array import array
 from bisect import bisect_left, bisect_right, insort
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import chain, islice, repeat
 
 from oculus.clock import SECOND
@@ -130,6 +130,19 @@ class Recorded(View):
             return series.values[first - 1] if fresh else None
         found = series.figure(window, first, series.until(self._now))
         return found if found is not None and math.isfinite(found) else None
+
+    def slides(self, window: Window) -> Iterator[Micros]:
+        """Yield when a figure may become another one without a sample that comes: the first one leaves the
+        window, or the value at its beginning goes stale."""
+        series = self._series.get(window.symbol)
+        if series is None:
+            return
+        length = round(window.seconds * SECOND)
+        first = series.until(self._now - length)
+        if first < len(series.ts):
+            yield Micros(series.ts[first] + length)
+        if window.reduction == "base" and first:
+            yield Micros(series.ts[first - 1] + length + lookback(self.interval(window.symbol)) + 1)
 
     def market_open(self, symbol: str) -> bool | None:
         """Tell whether the market of a series is open, or None when that is not known."""

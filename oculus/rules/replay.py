@@ -19,10 +19,9 @@ from oculus.rules.alert import Instance
 from oculus.rules.engine import RuleEngine
 from oculus.rules.recorded import Recorded
 from oculus.rules.rule import Rule
-from oculus.rules.schedule import window_period
 from oculus.rules.view import lookback
 
-# Between looks at what only time changes, as the daemon's sweep.
+# Between looks at what may change at any time, as the daemon's sweep.
 SWEEP = 10 * SECOND
 
 # The place of an instance: its rule and key.
@@ -50,7 +49,6 @@ class Replay:
         self._start = start
         self._wakes: list[tuple[Micros, int, str, str]] = []  # times with ranks and places
         self._planned: dict[_Place, Micros] = {}
-        self._passing = {rule.settings.name: _passes(rule) for rule in self.engine.rules}
         for rule in self.engine.rules:
             if rule.settings.sql:
                 told = "a query reads the store as it is now, so that it cannot be replayed"
@@ -109,7 +107,7 @@ class Replay:
         # Whether there are too many alerts is for all instances to tell.
         if len(rule.watched) > rule.settings.limit:
             keys = dict.fromkeys(rule.watched)
-        yield from self.engine.evaluate_some(self._recorded, rule, keys)
+        yield from self.engine.steps(self._recorded, rule, keys)
         self.evaluations += len(keys)
         for key in keys:
             again = self._next(rule, key, at)
@@ -128,16 +126,8 @@ class Replay:
         """Return when a rule is next looked at, from `at` on: one over time at whole periods of the clock."""
         if not rule.windowed:
             return at
-        shortest = min(window.seconds for window in rule.windows)
-        period = int((rule.settings.every or window_period(shortest)) * SECOND)
+        period = int(rule.period * SECOND)
         return Micros(-(-at // period) * period)
-
-    def _slides(self, rule: Rule, key: str, at: Micros) -> bool:
-        """Tell whether figures over time can still change without a sample: there is one in a window."""
-        watched = rule.watched[key]
-        newest = max((self._recorded.newest(symbol) or 0 for symbol in watched.symbols), default=0)
-        longest = max((window.seconds for window in watched.windows), default=0.0)
-        return at <= newest + int(longest * SECOND) + self._patience(rule, key) + SWEEP
 
     def _patience(self, rule: Rule, key: str) -> int:
         """Return for how long a value of an instance's series is fresh at most, in microseconds."""
@@ -148,13 +138,16 @@ class Replay:
     def _next(self, rule: Rule, key: str, at: Micros) -> Micros | None:
         """Return when something may change after `at` without a sample, None if nothing will."""
         instance = rule.instances.get(key)
+        watched = rule.watched[key]
         times = [] if instance is None else [*_timers(rule.settings, instance, at)]
-        if rule.windowed and rule.state != "inactive":
-            times.append(self._turn(rule, Micros(at + 1)))
-        elif (rule.windowed and self._slides(rule, key, at)) or self._passing[rule.settings.name]:
-            times.append(Micros(at + SWEEP))
+        for window in watched.windows:
+            times += self._recorded.slides(window)
+        for bound in filter(None, (watched.bound, watched.until)):
+            change = bound.next_change(self._recorded, SWEEP)
+            if change is not None:
+                times.append(change)
         if instance is not None or rule.settings.no_data != "keep":
-            for symbol in rule.watched[key].symbols:
+            for symbol in watched.symbols:
                 point = self._recorded.last(symbol)
                 if point is not None:
                     times.append(Micros(point.ts + lookback(self._recorded.interval(symbol)) + 1))
@@ -162,11 +155,6 @@ class Replay:
             times.append(Micros(self._start + self._patience(rule, key) + 1))
         later = min((time for time in times if time > at), default=None)
         return None if later is None else self._turn(rule, later)
-
-
-def _passes(rule: Rule) -> bool:
-    """Tell whether time alone changes what a rule comes to."""
-    return any(part is not None and part.passing for part in (rule.condition, rule.until))
 
 
 def _timers(settings: RuleSettings, instance: Instance, at: Micros) -> Iterator[Micros]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -12,6 +12,7 @@ from oculus.errors import ExpressionError
 from oculus.model import AlertState, Micros
 from oculus.rules import expression
 from oculus.rules.alert import Instance
+from oculus.rules.schedule import window_period
 from oculus.windowed import Window
 from oculus.zones import zone_or_local
 
@@ -50,6 +51,8 @@ class Rule:
     evaluations: int = 0
     missed: int = 0
     rank: int = 0  # those that it depends on have lower ones
+    # The labels of these names that firing alerts have, as long as none begins or ceases to fire.
+    _firing: dict[tuple[str, ...], set[tuple[str | None, ...]]] = field(init=False, default_factory=dict)
 
     @classmethod
     def of(cls, settings: RuleSettings) -> Rule:
@@ -84,8 +87,10 @@ class Rule:
 
     def watch(self, key: str) -> bool:
         """Watch what an instance is about that is known by its key alone; return whether that is new."""
+        if key in self.watched or self.condition is None:
+            return False
         captured = tuple(key.split(","))
-        if key in self.watched or self.condition is None or len(captured) != self.condition.wildcards:
+        if len(captured) != self.condition.wildcards:
             return False
         self._bind(captured)
         return True
@@ -136,6 +141,18 @@ class Rule:
         states = {instance.state for instance in self.instances.values()}
         return "firing" if "firing" in states else "pending" if "pending" in states else "inactive"
 
+    def fires_like(self, labels: Mapping[str, str], names: tuple[str, ...]) -> bool:
+        """Tell whether an alert fires whose labels of these names are the same, or missing in both."""
+        known = self._firing.get(names)
+        if known is None:
+            firing = (found.labels for found in self.instances.values() if found.state == "firing")
+            known = self._firing[names] = {tuple(map(found.get, names)) for found in firing}
+        return tuple(map(labels.get, names)) in known
+
+    def turned(self) -> None:
+        """Note that an alert has begun or ceased to fire."""
+        self._firing.clear()
+
     @property
     def missing(self) -> tuple[str, ...]:
         """The series that lack a fresh value, each once."""
@@ -152,6 +169,13 @@ class Rule:
         """Whether it reads figures over time, as far as is known; all of its instances do, or none."""
         first = next(iter(self.watched.values()), None)
         return first is not None and bool(first.windows)
+
+    @property
+    def period(self) -> float:
+        """How often its figures over time are looked at, in seconds; those of each instance are as long."""
+        first = next(iter(self.watched.values()), None)
+        seconds = (window.seconds for window in (first.windows if first else ()))
+        return self.settings.every or window_period(min(seconds, default=0.0))
 
 
 def check(settings: RuleSettings) -> None:

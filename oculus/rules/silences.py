@@ -1,7 +1,9 @@
 """Silences: which alerts are told to nobody, and until when. Pure: the time is an argument.
 
 A silence matches an alert when each of its matchers does. `rule=site_*` looks at the rule's name,
-`severity=warn` at its severity, any other name at the label of that name.
+`severity=warn` at its severity, `started_at=2026-01-31T*` at when it began, any other name at the label of
+that name. One that names the very moment when an alert began ends with that alert: if it comes again, it is
+told.
 """
 
 from __future__ import annotations
@@ -26,6 +28,8 @@ LONGEST = 366 * DAY  # microseconds that one lasts, and that it may lie ahead
 MOST_MATCHERS = 20  # of one silence
 LONGEST_MATCHER = 300  # characters: the longest symbol has 200
 LONGEST_COMMENT = 500  # characters; a line for people
+
+_NAMES = frozenset({"rule", "severity", "started_at"})  # of matchers that are not about labels
 
 SilenceState = Literal["active", "planned", "expired"]
 SILENCE_STATES: tuple[SilenceState, ...] = ("active", "planned", "expired")
@@ -69,8 +73,10 @@ class Matcher:
 
     @classmethod
     def exactly(cls, name: str, value: str) -> Matcher:
-        """Return the matcher of one value, whatever signs it has."""
-        return cls(name, re.sub(r"([*?[])", r"[\1]", value))
+        """Return the matcher of one value, whatever signs it has; for what cannot be printed any sign will
+        do."""
+        glob = re.sub(r"([*?[])", r"[\1]", value)
+        return cls(name, "".join(sign if sign.isprintable() else "?" for sign in glob))
 
     def __str__(self) -> str:
         return f"{self.name}={self.glob}"
@@ -93,18 +99,28 @@ class Silence:
             return "expired"
         return "active" if now >= self.starts_at else "planned"
 
-    def matches(self, rule: str, severity: str, labels: Mapping[str, str]) -> bool:
-        """Tell whether it is about such an alert; a label that the alert lacks matches nothing."""
+    def matches(
+        self, rule: str, severity: str, labels: Mapping[str, str], since: Micros | None = None
+    ) -> bool:
+        """Tell whether it is about such an alert, which began at `since`; a label that the alert lacks
+        matches nothing."""
         for matcher in self.matchers:
             if matcher.name == "rule":
                 value: str | None = rule
             elif matcher.name == "severity":
                 value = severity
+            elif matcher.name == "started_at":
+                value = None if since is None else iso(since)
             else:
                 value = labels.get(matcher.name)
             if value is None or matcher.pattern.match(value) is None:
                 return False
         return True
+
+    @property
+    def once(self) -> bool:
+        """Whether it ends with the alert, since it is about one beginning of it."""
+        return any(matcher.name == "started_at" for matcher in self.matchers)
 
     def what(self) -> str:
         """Return its matchers as one line, in which quotes keep blanks together."""
@@ -196,14 +212,17 @@ class Silences:
         """Return those in force, the first to end first."""
         return [silence for silence in self.all(now) if silence.state(now) == "active"]
 
-    def matching(self, rule: str, severity: str, labels: Mapping[str, str], now: Micros) -> Silence | None:
-        """Return the silence that holds an alert back at `now`; of several the one that lasts longest."""
+    def matching(
+        self, rule: str, severity: str, labels: Mapping[str, str], now: Micros, since: Micros | None = None
+    ) -> Silence | None:
+        """Return the silence that holds an alert back at `now`, which began at `since`; of several the one
+        that lasts longest."""
         found: Silence | None = None
         for silence in self._by_id.values():
             if (
                 silence.starts_at <= now < silence.ends_at
                 and (found is None or found.ends_at < silence.ends_at)
-                and silence.matches(rule, severity, labels)
+                and silence.matches(rule, severity, labels, since)
             ):
                 found = silence
         return found
@@ -225,6 +244,20 @@ class Silences:
             del self._by_id[silence.id]
         if len(self._by_id) >= MOST:
             raise TooManySilences(f"there are {MOST} silences already; end those that are needed no more")
+
+
+def of_alert(rule: str, labels: Mapping[str, str], since: Micros | None = None) -> list[str]:
+    """Return the matchers of one alert, or of its one beginning; labels that no matcher can name are left
+    out."""
+    found = [Matcher.exactly("rule", rule)]
+    if since is not None:
+        found.append(Matcher.exactly("started_at", iso(since)))
+    for name, value in labels.items():
+        plain = name == name.strip() and name.isprintable() and "=" not in name and name not in _NAMES
+        matcher = Matcher.exactly(name, value)
+        if name and value and plain and len(str(matcher)) <= LONGEST_MATCHER:
+            found.append(matcher)
+    return [str(matcher) for matcher in found[:MOST_MATCHERS]]
 
 
 def _parsed(texts: Iterable[str]) -> tuple[Matcher, ...]:

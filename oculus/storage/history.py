@@ -23,8 +23,8 @@ import duckdb
 
 from oculus.clock import LAST_TIME, SECOND
 from oculus.model import Micros
-from oculus.storage.ingest import read_marks
-from oculus.storage.tiers import HOUR, MINUTE, TIERS, Marks, floor, parts
+from oculus.storage.ingest import first_row, read_marks
+from oculus.storage.tiers import HOUR, MINUTE, TABLES, TIERS, Marks, floor, parts, source_of
 from oculus.storage.windows import among
 
 Cursor = duckdb.DuckDBPyConnection
@@ -47,7 +47,6 @@ _SAVES = 0.7
 
 _SAMPLES = "samples"
 _RELATIONS = {_SAMPLES: "metrics"} | {tier.name: tier.view for tier in TIERS}
-_SOURCES = {relation: source for source, relation in _RELATIONS.items()}
 _WIDTHS = {tier.name: tier.width for tier in TIERS}
 
 # When a row of a source was known, in microseconds, and its numbers as in `Columns`.
@@ -87,6 +86,13 @@ class Chunk:
     start: Micros
     end: Micros
     series: dict[str, Columns]
+
+
+def begin(cursor: Cursor) -> Micros:
+    """Return the time of the oldest row that is kept, LAST_TIME when there is none."""
+    kept = read_marks(cursor).kept
+    found = (first_row(cursor, table, kept[table]) for table in TABLES)
+    return min((ts for ts in found if ts is not None), default=Micros(LAST_TIME))
 
 
 def symbols(cursor: Cursor, since: Micros) -> dict[str, dict[str, str]]:
@@ -216,7 +222,7 @@ def _parts(
     minute = TIERS[0].table
     kept = {"metrics": max(marks.kept["metrics"], minutes), minute: max(marks.kept[minute], hours)}
     found = parts(start, end, 1, replace(marks, kept={**marks.kept, **kept}))
-    sources = [Part(_SOURCES[part.relation], part.start, part.end) for part in found]
+    sources = [Part(source_of(part.relation), part.start, part.end) for part in found]
     clipped = [part._replace(start=_first(part.source, part.start, marks)) for part in sources]
     return [part for part in clipped if part.start < part.end]
 

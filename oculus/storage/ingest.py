@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from array import array
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import lru_cache
 from typing import Any
@@ -34,9 +34,13 @@ _PLAIN = Candle(math.nan, math.nan, math.nan)
 _NOTE_LATE = """insert into oculus_late (symbol, ts)
     select unnest($1::varchar[]), make_timestamptz(unnest($2::bigint[]))"""
 
-_INSERT_EVENT = "insert into events values ($1, make_timestamptz($2), $3, $4, $5, $6, $7)"
+# Many rows in one statement: a thousand alerts at once are seconds otherwise, in which no sample is stored.
+_INSERT_EVENTS = """insert into events select unnest($1::bigint[]), make_timestamptz(unnest($2::bigint[])),
+    unnest($3::varchar[]), unnest($4::varchar[]), unnest($5::varchar[]), unnest($6::varchar[]),
+    unnest($7::varchar[])"""
 
-_INSERT_DELIVERY = "insert into deliveries (event, channel) values ($1, $2)"
+_INSERT_DELIVERIES = """insert into deliveries (event, channel)
+    select unnest($1::bigint[]), unnest($2::varchar[])"""
 
 _category = lru_cache(maxsize=100_000)(category_of)
 
@@ -56,12 +60,10 @@ def write(connection: duckdb.DuckDBPyConnection, batch: Batch, first_event_id: i
                 with _table(connection, batch.samples) as insert:
                     connection.execute(insert)
                 _note_late(connection, batch.samples)
-            for offset, event in enumerate(batch.events):
-                connection.execute(_INSERT_EVENT, _event_row(first_event_id + offset, event))
-                for channel in event.channels:
-                    connection.execute(_INSERT_DELIVERY, [first_event_id + offset, channel])
-                if event.memory is not None:
-                    set_state(connection, *event.memory)
+            if batch.events:
+                _write_events(connection, batch.events, first_event_id)
+            memories = (event.memory for event in batch.events if event.memory is not None)
+            set_states(connection, dict((*memories, *batch.memories)))
     except (TypeError, ValueError, OverflowError, AttributeError) as error:
         # A value that the tables have no place for.
         raise StorageError(f"a sample or event cannot be stored: {error}") from error
@@ -125,6 +127,14 @@ def _table(connection: duckdb.DuckDBPyConnection, samples: tuple[Sample, ...]) -
             connection.unregister(_BATCH)
 
 
+def _write_events(connection: duckdb.DuckDBPyConnection, events: Sequence[Event], first_id: int) -> None:
+    rows = [_event_row(id, event) for id, event in enumerate(events, first_id)]
+    connection.execute(_INSERT_EVENTS, [list(column) for column in zip(*rows, strict=True)])
+    told = [(id, channel) for id, event in enumerate(events, first_id) for channel in event.channels]
+    if told:
+        connection.execute(_INSERT_DELIVERIES, [list(column) for column in zip(*told, strict=True)])
+
+
 def _event_row(id: int, event: Event) -> list[object]:
     payload = json.dumps(event.payload, ensure_ascii=False)
     return [id, event.ts, event.source, event.type, event.severity, event.message, payload]
@@ -160,15 +170,26 @@ def read_states(connection: duckdb.DuckDBPyConnection, prefix: str) -> dict[str,
 def write_states(connection: duckdb.DuckDBPyConnection, states: Mapping[str, str | None]) -> None:
     """Remember each value under its key, and forget the keys whose value is None: all or none of it."""
     with transaction(connection):
-        for key, value in states.items():
-            set_state(connection, key, value)
+        set_states(connection, states)
 
 
 def set_state(connection: duckdb.DuckDBPyConnection, key: str, value: str | None) -> None:
     """Remember `value` under `key`, or nothing for None, in the transaction that the caller has begun."""
-    connection.execute("delete from oculus_state where key = $1", [key])
-    if value is not None:
-        connection.execute("insert into oculus_state values ($1, $2)", [key, value])
+    set_states(connection, {key: value})
+
+
+def set_states(connection: duckdb.DuckDBPyConnection, states: Mapping[str, str | None]) -> None:
+    """Do the same with many at once."""
+    if not states:
+        return
+    gone = "delete from oculus_state where key in (select unnest($1::varchar[]))"
+    connection.execute(gone, [list(states)])
+    kept = {key: value for key, value in states.items() if value is not None}
+    if kept:
+        connection.execute(
+            "insert into oculus_state select unnest($1::varchar[]), unnest($2::varchar[])",
+            [list(kept), list(kept.values())],
+        )
 
 
 def read_marks(connection: duckdb.DuckDBPyConnection) -> Marks:

@@ -15,9 +15,19 @@ from oculus.model import Micros, Sample, Tags, category_of, unit_of
 
 HISTORY = 40  # values kept per series: what a sparkline shows
 
+# A last value is believed for this many of its intervals, but for the least time at any rate.
+OLD_INTERVALS = 3
+OLD_LEAST = 30.0  # seconds
+OLD_PUSHED = 300.0  # seconds, for what no collector brings
+
 # A sample stamped further ahead than this came from a clock that was wrong, or set back since; it must not
 # stay the latest until that time comes.
 _AHEAD = 1 * SECOND
+
+
+def old_after(every: float) -> float:
+    """Return the seconds for which a value is believed when one comes every so many; 0: nobody knows when."""
+    return max(OLD_LEAST, OLD_INTERVALS * every) if every else OLD_PUSHED
 
 
 class Series:
@@ -42,12 +52,13 @@ class Series:
 
 
 class Latest:
-    """All series by symbol. `version` grows with every change."""
+    """All series by symbol. `version` grows with every change, `generation` when series come or go."""
 
     def __init__(self) -> None:
         self._series: dict[str, Series] = {}
         self._ordered: list[Series] | None = None
         self.version = 0
+        self.generation = 0
 
     def __len__(self) -> int:
         return len(self._series)
@@ -102,8 +113,10 @@ class Latest:
         for symbol in [symbol for symbol, series in self._series.items() if series.ts < cutoff]:
             del self._series[symbol]
             self._ordered = None
+            self.generation += 1
         self.version += 1
 
     def _add(self, series: Series) -> None:
         self._series[series.symbol] = series
         self._ordered = None
+        self.generation += 1

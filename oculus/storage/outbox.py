@@ -7,14 +7,31 @@ waits is taken up again at the next start.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import duckdb
 
 from oculus.model import Event, Micros
-from oculus.storage.ingest import set_state, transaction
+from oculus.storage.ingest import set_states, transaction
+
+_EVENT = "epoch_us(ts), source, severity, message, payload"
+
+_SETTLE = """update deliveries set state = o.state, ended = make_timestamptz(o.at), tries = o.tries,
+        notice = o.notice, told = o.told
+    from (select unnest($1::bigint[]) as event, unnest($2::varchar[]) as channel,
+        unnest($3::varchar[]) as state, unnest($4::bigint[]) as at, unnest($5::integer[]) as tries,
+        unnest($6::varchar[]) as notice, unnest($7::varchar[]) as told) as o
+    where deliveries.event = o.event and deliveries.channel = o.channel
+        and deliveries.event between $8 and $9"""
+
+# A rule may name both channels: each event is told once by each of them.
+_INSERT = """insert into deliveries (event, channel) select o.event, o.channel
+    from (select unnest($1::bigint[]) as event, unnest($2::varchar[]) as channel) as o
+    where not exists (
+        select 1 from deliveries where deliveries.event = o.event and deliveries.channel = o.channel
+    )"""
 
 
 class Outcome(NamedTuple):
@@ -41,50 +58,84 @@ class Delivery:
     told: str
 
 
-def waiting(connection: duckdb.DuckDBPyConnection) -> list[tuple[int, str, Event]]:
-    """Return what waits, oldest first: the event's id, the channel, and the event."""
+def _event(ts: int, source: str, severity: Any, message: str, payload: str | None) -> Event:
+    return Event(Micros(ts), source, "alert", severity, message, json.loads(payload or "{}"))
+
+
+def backlog(connection: duckdb.DuckDBPyConnection) -> dict[str, int]:
+    """Return how many deliveries wait for each channel."""
+    statement = "select channel, count(*) from deliveries where state = 'waiting' group by channel"
+    return dict(connection.execute(statement).fetchall())
+
+
+def waiting(
+    connection: duckdb.DuckDBPyConnection, channel: str, held: Sequence[int] = (), limit: int | None = None
+) -> list[tuple[int, Event | None]]:
+    """Return the oldest events that wait for a channel by their ids, but for those that are held already;
+    None stands for one that is gone."""
     rows = connection.execute(
-        """select event, channel, epoch_us(ts), source, severity, message, payload
-        from deliveries join events on events.id = deliveries.event
-        where state = 'waiting' order by event"""
+        f"""with page as (
+            select event from deliveries where state = 'waiting' and channel = $1
+                and event not in (select unnest($2::bigint[])) order by event limit $3
+        ) select event, id, {_EVENT} from page left join events on id = event order by event""",
+        [channel, list(held), limit],
     ).fetchall()
-    return [
-        (event, channel, Event(Micros(ts), source, "alert", severity, message, json.loads(payload or "{}")))
-        for event, channel, ts, source, severity, message, payload in rows
-    ]
+    return [(event, None if id is None else _event(*rest)) for event, id, *rest in rows]
+
+
+def events(connection: duckdb.DuckDBPyConnection, ids: Sequence[int]) -> dict[int, Event]:
+    """Return events by their ids, as far as they are stored."""
+    rows = connection.execute(
+        f"select id, {_EVENT} from events where id in (select unnest($1::bigint[]))", [list(ids)]
+    ).fetchall()
+    return {id: _event(*rest) for id, *rest in rows}
 
 
 def settle(
     connection: duckdb.DuckDBPyConnection,
-    outcomes: Iterable[Outcome],
+    outcomes: Sequence[Outcome],
     states: Mapping[str, str | None],
-    passed_on: Iterable[tuple[int, str]] = (),
+    passed_on: Sequence[tuple[int, str]] = (),
 ) -> None:
     """Note outcomes, and what channels remember from now on, in one transaction.
 
     `passed_on` are events that another channel is to tell instead.
     """
     with transaction(connection):
-        for one in outcomes:
-            connection.execute(
-                """update deliveries set state = $1, ended = make_timestamptz($2), tries = $3, notice = $4,
-                    told = $5 where event = $6 and channel = $7""",
-                [one.state, one.at, one.tries, one.notice, one.told, one.event, one.channel],
-            )
-        for event, channel in passed_on:
-            connection.execute("insert into deliveries (event, channel) values ($1, $2)", [event, channel])
-        for key, text in states.items():
-            set_state(connection, key, text)
+        if outcomes:
+            # One statement: each reads the whole column, and an outage leaves ten thousand of them.
+            columns = [list(column) for column in zip(*outcomes, strict=True)]
+            least, most = min(columns[0]), max(columns[0])
+            connection.execute(_SETTLE, [*columns, least, most])
+        if passed_on:
+            connection.execute(_INSERT, [list(column) for column in zip(*passed_on, strict=True)])
+        set_states(connection, states)
+
+
+def give_up(connection: duckdb.DuckDBPyConnection, channels: Collection[str], at: Micros, told: str) -> None:
+    """Note that nothing of what waits for these channels will be sent."""
+    with transaction(connection):
+        connection.execute(
+            """update deliveries set state = 'failed', ended = make_timestamptz($1), told = $2
+            where state = 'waiting' and channel in (select unnest($3::varchar[]))""",
+            [at, told, list(channels)],
+        )
 
 
 def of_event(connection: duckdb.DuckDBPyConnection, event: int) -> list[Delivery]:
     """Return the deliveries of an event."""
+    return of_events(connection, [event]).get(event, [])
+
+
+def of_events(connection: duckdb.DuckDBPyConnection, events: Sequence[int]) -> dict[int, list[Delivery]]:
+    """Return the deliveries of some events, for those that have any."""
     rows = connection.execute(
-        """select channel, state, epoch_us(ended), tries, coalesce(notice, ''), coalesce(told, '')
-        from deliveries where event = $1 order by channel""",
-        [event],
+        """select event, channel, state, epoch_us(ended), tries, coalesce(notice, ''), coalesce(told, '')
+        from deliveries where event in (select unnest($1::bigint[])) order by channel""",
+        [list(events)],
     ).fetchall()
-    return [
-        Delivery(channel, state, None if at is None else Micros(at), tries, notice, told)
-        for channel, state, at, tries, notice, told in rows
-    ]
+    found: dict[int, list[Delivery]] = {}
+    for event, channel, state, at, tries, notice, told in rows:
+        ended = None if at is None else Micros(at)
+        found.setdefault(event, []).append(Delivery(channel, state, ended, tries, notice, told))
+    return found

@@ -7,7 +7,7 @@ time-zone library behind it.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,7 @@ import duckdb
 from oculus.model import Micros
 from oculus.storage.ingest import read_marks
 from oculus.storage.latest import HISTORY
-from oculus.storage.tiers import HIGH, LOW, OPEN, TABLES, TIERS, parts, shard_of
+from oculus.storage.tiers import HIGH, HOUR, LOW, MINUTE, OPEN, TABLES, TIERS, Part, floor, parts, shard_of
 
 Cursor = duckdb.DuckDBPyConnection
 
@@ -84,6 +84,13 @@ class StoredEvent:
     payload: dict[str, Any]
 
 
+# Of `events`, for `stored_event`.
+COLUMNS = "id, epoch_us(ts), source, type, severity, message, payload"
+
+# Whether a text, in lower case, stands in the value of a label of an event.
+HAS_LABEL = "contains(lower(array_to_string(payload->>'$.labels.*', ' ')), $text)"
+
+
 def series(cursor: Cursor, since: Micros) -> list[Stored]:
     """Return every series: values of the history from `since` on, or its very last value if older."""
     rows = cursor.execute(
@@ -96,6 +103,16 @@ def series(cursor: Cursor, since: Micros) -> list[Stored]:
         Stored(symbol, Micros(ts), json.loads(tags or "{}"), history or [value])
         for symbol, ts, tags, value, history in rows
     ]
+
+
+def values_before(cursor: Cursor, at: Micros) -> dict[str, float]:
+    """Return each series' last value of the two hours up to `at`, from the 1-minute rollups."""
+    rows = cursor.execute(
+        """select symbol, arg_max(close, ts) from metrics_1m
+        where ts >= make_timestamptz($1) and ts < make_timestamptz($2) group by symbol""",
+        [at - 2 * HOUR, floor(at, MINUTE)],
+    ).fetchall()
+    return dict(rows)
 
 
 def newest(
@@ -135,23 +152,31 @@ def points(cursor: Cursor, symbol: str, start: Micros, end: Micros, step: int) -
 
     Rollups answer for what they can (`tiers.parts`), so that a year reads no more rows than a day.
     """
-    found: list[Point] = []
     cursor.execute("begin transaction read only")
     try:
-        for part in parts(start, end, step, read_marks(cursor)):
-            rows = cursor.execute(
-                _POINTS[part.relation],
-                {"symbol": symbol, "shard": shard_of(symbol), "origin": start, "step": step,
-                 "start": part.start, "end": part.end},
-            ).fetchall()  # fmt: skip
-            for point in (Point(*row) for row in rows):
-                if found and found[-1].ts == point.ts:  # where two parts meet in a bucket
-                    found[-1] = found[-1].joined(point)
-                else:
-                    found.append(point)
+        return points_of(cursor, symbol, parts(start, end, step, read_marks(cursor)), start, step)
     finally:
         cursor.execute("rollback")
-    return found
+
+
+def points_of(cursor: Cursor, symbol: str, found: Sequence[Part], origin: Micros, step: int) -> list[Point]:
+    """Return what these parts of a range hold of a series, in buckets that begin at `origin`.
+
+    Call it in a transaction: the parts follow from marks that must hold still.
+    """
+    points: list[Point] = []
+    for part in found:
+        rows = cursor.execute(
+            _POINTS[part.relation],
+            {"symbol": symbol, "shard": shard_of(symbol), "origin": origin, "step": step,
+             "start": part.start, "end": part.end},
+        ).fetchall()  # fmt: skip
+        for point in (Point(*row) for row in rows):
+            if points and points[-1].ts == point.ts:  # where two parts meet in a bucket
+                points[-1] = points[-1].joined(point)
+            else:
+                points.append(point)
+    return points
 
 
 def _points(relation: str, last: str, values: str) -> str:
@@ -204,20 +229,30 @@ def events(
     severity: str | None = None,
     state: str | None = None,
     since: Micros | None = None,
+    before: int | None = None,
+    text: str | None = None,
     limit: int = 100,
 ) -> list[StoredEvent]:
-    """Return events that fit every given filter, newest first."""
+    """Return events that fit every given filter, newest first; `before` is an id, and a `text` may stand in
+    the message, the explanation, the name of the rule, or a label."""
     rows = cursor.execute(
-        """select id, epoch_us(ts), source, type, severity, message, payload from events
+        f"""select {COLUMNS} from events
         where ($type is null or type = $type)
             and ($rule is null or payload->>'rule' = $rule)
             and ($severity is null or severity = $severity)
             and ($state is null or payload->>'state' = $state)
             and ($since is null or ts >= make_timestamptz($since::bigint))
+            and ($before is null or id < $before)
+            and ($text is null or contains(lower(message), $text) or contains(lower(source), $text)
+                or contains(lower(payload->>'explanation'), $text) or {HAS_LABEL})
         order by id desc limit $limit""",
-        {"type": type, "rule": rule, "severity": severity, "state": state, "since": since, "limit": limit},
-    ).fetchall()
-    return [
-        StoredEvent(id, Micros(ts), source, kind, level, message, json.loads(payload or "{}"))
-        for id, ts, source, kind, level, message, payload in rows
-    ]
+        {"type": type, "rule": rule, "severity": severity, "state": state, "since": since, "before": before,
+         "text": text.lower() if text else None, "limit": limit},
+    ).fetchall()  # fmt: skip
+    return [stored_event(row) for row in rows]
+
+
+def stored_event(row: tuple[Any, ...]) -> StoredEvent:
+    """Return the event of a row of COLUMNS."""
+    id, ts, source, kind, level, message, payload = row
+    return StoredEvent(id, Micros(ts), source, kind, level, message, json.loads(payload or "{}"))

@@ -97,6 +97,11 @@ class Part:
     end: Micros
 
 
+def source_of(relation: str) -> str:
+    """Return what a relation holds: `samples`, or rollups by their name."""
+    return next((tier.name for tier in TIERS if tier.view == relation), "samples")
+
+
 def floor(ts: Micros, width: int) -> Micros:
     """Return the start of the bucket that `ts` falls in."""
     return Micros(ts // width * width)

@@ -67,6 +67,7 @@ class Writer:
         self.lost = 0  # samples of batches that the database refused for good
         self.seconds = 0.0  # spent in commits
         self.last_commit: float | None = None  # monotonic
+        self.busy_since: float | None = None  # when the batch that is being written came, monotonic
 
     def run(self) -> None:
         """Write until the pipe is closed and empty."""
@@ -89,14 +90,19 @@ class Writer:
         self._thread.close()
 
     @property
+    def last_event_id(self) -> int:
+        """The id of the newest event, 0 when there is none."""
+        return self._next_event_id - 1
+
+    @property
     def waiting(self) -> int:
         """Samples of the batch that is being written or tried again."""
         return len(self._kept.samples) if self._kept else 0
 
     def _write(self, batch: Batch) -> None:
-        started = time.monotonic()
+        started = self.busy_since = time.monotonic()
         committed = self._commit(batch)
-        self._kept = None  # whatever fails from here on, it is not written twice
+        self._kept = self.busy_since = None  # whatever fails from here on, it is not written twice
         if not committed:
             self.lost += len(batch.samples)
             return

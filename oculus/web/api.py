@@ -13,21 +13,18 @@ from typing import Any
 
 from bottle import response
 
-from oculus.clock import SECOND, iso, now
+from oculus.clock import SECOND, iso
 from oculus.cooperate import slices
 from oculus.errors import QueryError
-from oculus.model import ALERT_STATES, SEVERITIES, Micros, RuleState, Sample, Tags
-from oculus.storage import queries, sandbox, tiers
+from oculus.model import ALERT_STATES, SEVERITIES, RuleState, Sample, Tags
+from oculus.storage import queries, sandbox
 from oculus.storage.latest import Series
-from oculus.web import exposition, inputs
+from oculus.web import exposition, inputs, points
 from oculus.web.problems import Problem, bad_request
 from oculus.web.services import Services
 
 MAX_METRICS = 100_000  # series in one answer
 MAX_ALERTS = 1_000  # alerts in one answer
-MAX_POINTS = 5_000  # buckets of one series in one answer
-POINTS = 300  # buckets when no step is given
-DEFAULT_RANGE = 3_600 * SECOND  # of a series' points, up to now
 
 
 def metrics(services: Services) -> str:
@@ -75,29 +72,25 @@ def _last(series: Series, stale: bool) -> dict[str, Any]:
     }
 
 
-def metric(services: Services, symbol: str) -> dict[str, Any]:
+def metric(services: Services, symbol: str) -> str:
     """GET /api/metrics/{symbol}: one series with its points in buckets."""
-    series = services.latest.get(symbol) or _gone(services, symbol)
-    end = inputs.time_parameter("to", now())
-    assert end is not None
-    start = inputs.time_parameter("from", Micros(end - DEFAULT_RANGE))
-    assert start is not None
-    if start >= end:
-        raise bad_request("from is not before to")
-    if inputs.query("step"):
-        step = max(1, int(inputs.step_parameter("step", 1.0) * SECOND))
-    else:
-        step = tiers.fitting((end - start) // POINTS)
-        start = tiers.aligned(start, step)
-    if (end - start) // step > MAX_POINTS:
-        raise bad_request(f"that is more than {MAX_POINTS} points; take a longer step or a shorter range")
-    found = services.readers.run(queries.points, symbol, start, end, step)
-    return _last(series, services.stale(series)) | {
+    series = services.latest.get(symbol) or points.gone(services, symbol)
+    start, end, step = points.window()
+    head = _last(series, services.stale(series)) | {
         "last": {"ts": iso(series.ts), "value": series.value},
         "from": iso(start),
         "to": iso(end),
         "step": step / SECOND,
-        "points": [
+    }
+    found = services.readers.run(_points, symbol, start, end, step)
+    response.content_type = "application/json"
+    return f'{json.dumps(head)[:-1]}, "points": {found}}}'
+
+
+def _points(cursor: queries.Cursor, *asked: Any) -> str:
+    """Return points as JSON, made in the reader's thread."""
+    return json.dumps(
+        [
             {
                 "ts": iso(point.ts),
                 "open": point.open,
@@ -107,17 +100,9 @@ def metric(services: Services, symbol: str) -> dict[str, Any]:
                 "avg": point.avg if math.isfinite(point.avg) else None,
                 "count": point.count,
             }
-            for point in found
-        ],
-    }
-
-
-def _gone(services: Services, symbol: str) -> Series:
-    """Return a series that is measured no more, as the store has it; raises Problem when there was none."""
-    found = services.readers.run(queries.last, symbol)
-    if found is None:
-        raise Problem(404, "not_found", f"there is no series {symbol!r}")
-    return Series(symbol, found.ts, found.history[-1], found.tags)
+            for point in queries.points(cursor, *asked)
+        ]
+    )
 
 
 def query(services: Services) -> str:

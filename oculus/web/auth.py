@@ -12,11 +12,14 @@ import ipaddress
 import math
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from urllib.parse import urlsplit
 
 # Key of the WSGI environment: the request came over the local socket, whose permissions let it in.
 LOCAL = "oculus.local"
+
+# Likewise: whether it has the token, or none is needed.
+KNOWN = "oculus.known"
 
 COOKIE = "oculus"
 COOKIE_AGE = 90 * 86_400  # seconds that a log-in lasts
@@ -65,6 +68,11 @@ def host_of(header: str) -> str:
     if header.startswith("["):
         return header[1:].partition("]")[0].lower()
     return (header.rpartition(":")[0] or header).lower() if header.count(":") == 1 else header.lower()
+
+
+def inside(environ: Mapping[str, object]) -> bool:
+    """Tell whether a request comes from who may see everything, as opposed to a visitor of a public page."""
+    return LOCAL in environ or bool(environ.get(KNOWN))
 
 
 class HostCheck:

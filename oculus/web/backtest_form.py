@@ -137,7 +137,7 @@ class BacktestForm:
         others = [rule for rule in self._services.rule_settings() if rule.name not in (name, edited.name)]
         until = now()
         since = Micros(until - days * DAY)
-        if configured is None or configured == edited:
+        if configured is None or replace(configured, actions=()) == edited:  # no backtest acts
             asked = {"As configured" if configured else "As edited": edited}
         else:
             if edited.name == name:  # both are replayed at once, and then told apart by their names

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Set
 from typing import Any
 
 from oculus.clock import DAY, now
@@ -27,8 +28,9 @@ def backtest(services: Services) -> dict[str, Any]:
     if not isinstance(body, dict) or set(body) - set(_KEYS):
         raise bad_request('the body is not {"rule": "name", "since": "7d"} or {"rules": [{…}], …}')
     since, until = (_time(body, key) for key in ("since", "until"))
-    end = until or now()
-    start = since if since is not None else Micros(end - SINCE)
+    # Nothing that is stored is before 1970, and of what is to come nothing is known.
+    end = now() if until is None else min(until, now())
+    start = Micros(max(0, end - SINCE if since is None else since))
     if start >= end:
         raise bad_request("since is not before until")
     configured, name, given = services.rule_settings(), body.get("rule"), body.get("rules")
@@ -44,10 +46,20 @@ def backtest(services: Services) -> dict[str, Any]:
     except ConfigError as error:
         raise bad_request("\n".join(error.mistakes)) from None
     own = {rule.name for rule in rules}
-    asked = own if body.get("names") is None else own.intersection(map(str, body["names"]))
+    asked = own if body.get("names") is None else _names(body["names"], own)
     # Those that they depend on may be configured ones.
     others = [rule for rule in configured if rule.name not in own]
     return services.backtest([*rules, *others], asked, start, end).to_json()
+
+
+def _names(names: Any, known: Set[str]) -> set[str]:
+    """Return the names of those that are asked for; raises Problem when one is not among them."""
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise bad_request("names is not a list of names")
+    for name in names:
+        if name not in known:
+            raise bad_request(f"names: there is no rule {name!r} among the given ones")
+    return set(names)
 
 
 def _time(body: dict[str, Any], key: str) -> Micros | None:

@@ -55,12 +55,31 @@ def value_text(value: float, unit: str) -> str:
     return f"{value:.3g}"
 
 
-def measure(value: float, unit: str) -> tuple[str, str]:
-    """Return a value as people read it, and what stands behind it; bytes in the size that fits."""
+# Signs that stand before an amount; others stand behind it by their code.
+_SIGNS = {"USD": "$", "EUR": "€", "GBP": "£", "JPY": "¥", "USDT": "$", "USDC": "$"}
+
+
+def measure(value: float, unit: str, *, cents: bool = False) -> tuple[str, str]:
+    """Return a value as people read it, and what stands behind it: bytes in the size that fits, money with
+    its sign, and without cents from ten thousand on unless they are asked for."""
+    sign = _SIGNS.get(unit)
+    if sign is not None and math.isfinite(value) and abs(value) < 1e15:
+        amount = abs(value)
+        if cents and amount >= 1:
+            text = f"{amount:,.2f}"
+        else:
+            text = f"{amount:,.0f}" if amount >= 10_000 else value_text(amount, unit[:3])
+        return f"{'−' if value < 0 else ''}{sign}{text}", ""
     if unit in ("B", "B/s") and math.isfinite(value):
         number, _, size = size_text(abs(value)).partition(" ")
         return f"{'−' if value < 0 else ''}{number}", size + unit[1:]
     return value_text(value, unit), unit_text(unit)
+
+
+def full_text(value: float, unit: str) -> str:
+    """Return a value with its unit and all digits that matter: `$97,412.10`, `12.4 ms`, `63 %`."""
+    text, behind = measure(value, unit, cents=True)
+    return f"{text}\u00a0{behind}" if behind else text
 
 
 def unit_text(unit: str) -> str:
@@ -86,18 +105,38 @@ def change_text(history: Sequence[float]) -> str:
     """Return the change from the first value to the last as `+1.24%`, or nothing where it says little."""
     if len(history) < 2 or not history[0]:
         return ""
-    percent = (history[-1] - history[0]) / abs(history[0]) * 100
+    return percent_text((history[-1] - history[0]) / abs(history[0]) * 100)
+
+
+def percent_text(percent: float) -> str:
+    """Return a change in percent as `+1.24%`, or nothing where it says little."""
     if not abs(percent) < 1000:  # nor a number at all
         return ""
     text = f"{abs(percent):.1f}" if abs(percent) >= 100 else f"{abs(percent):.2f}"
     return "0.00%" if text == "0.00" else ("−" if percent < 0 else "+") + text + "%"
 
 
-def spark(history: Sequence[float]) -> str:
-    """Return the `points` of an SVG polyline, or nothing when there is no line to draw yet."""
+def share_text(part: float, whole: float) -> str:
+    """Return a share as `99.98 %`: `100 %` for all of it and nothing less, `0 %` for none of it."""
+    if part <= 0:
+        return "0 %"
+    if part >= whole:
+        return "100 %"
+    hundredths = math.floor(part / whole * 10_000 + 1e-6)  # what is a whole number may come out a little less
+    return f"{min(max(hundredths, 1), 9_999) / 100:.2f} %"
+
+
+def percent(text: str) -> float:
+    """Return the number that a change's text tells, 0 for none."""
+    return float(text.rstrip("%").replace("−", "-") or 0)
+
+
+def spark(history: Sequence[float], bounds: tuple[float, float] | None = None) -> str:
+    """Return the `points` of an SVG polyline between the least and the greatest value, or others that are
+    given; nothing when there is no line to draw yet."""
     if len(history) < 2:
         return ""
-    low, high = min(history), max(history)
+    low, high = bounds or (min(history), max(history))
     step = SPARK_WIDTH / (len(history) - 1)
     span = high - low
     if not 0 < span < math.inf:
@@ -114,6 +153,13 @@ def size_text(size: float) -> str:
         if size >= unit:
             return f"{size / unit:.0f} {name}" if size >= 100 * unit else f"{size / unit:.3g} {name}"
     return f"{size:.3g} B"
+
+
+def rate_text(rate: float) -> str:
+    """Return how many a second as people read it: `0.4`, `12`, `3.1 k`."""
+    if rate >= 10_000:
+        return f"{rate / 1000:.0f} k"
+    return f"{rate / 1000:.1f} k" if rate >= 1000 else f"{rate:.0f}" if rate >= 10 else f"{rate:.1f}"
 
 
 def span_text(seconds: float) -> str:

@@ -7,7 +7,7 @@ import math
 import re
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, parse_qsl
 
 from bottle import request
 
@@ -45,6 +45,16 @@ def header(name: str) -> str:
 def query(name: str) -> str:
     """Return a query parameter, or an empty text."""
     return str(request.query.getunicode(name) or "")
+
+
+def queries(name: str) -> list[str]:
+    """Return every value of a query parameter that may be given more than once."""
+    return [value for key, value in parse_qsl(request.query_string) if key == name]
+
+
+def given(name: str) -> bool:
+    """Tell whether a query parameter is there at all, with a value or without."""
+    return any(key == name for key, _ in parse_qsl(request.query_string, keep_blank_values=True))
 
 
 def time_parameter(name: str, default: Micros | None) -> Micros | None:

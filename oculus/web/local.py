@@ -15,22 +15,18 @@ from contextlib import suppress
 from typing import Any
 
 import gevent
-from gevent.lock import BoundedSemaphore
 from loguru import logger
 
 from oculus import beside
 from oculus.errors import Busy, OculusError
 from oculus.storage import copies
 from oculus.storage.database import Database
-from oculus.threads import Call, NativeThreads
 from oculus.web.auth import LOCAL
 from oculus.web.problems import problem_of
 from oculus.web.server import WebServer, serving
 from oculus.web.work import KINDS, LocalWork
 
 TICK = 0.2  # seconds between two lines: also how soon a client that went away is noticed
-PATIENCE = 1.0  # seconds: the client of the last copy may have hung up only just now
-STOPPING = 1.0  # seconds that an interrupted copy has to end
 MAX_REQUEST = 1_000_000  # bytes: above the longest statement
 
 Environ = dict[str, Any]
@@ -43,12 +39,9 @@ class LocalServer:
     def __init__(self, web: WebServer, database: Database) -> None:
         """Listen; raises OSError where that cannot be, on a file system without sockets for one."""
         self._path = beside.socket_of(database.path)
-        self._database = database
         self._application = web.application
         self._work = LocalWork(web.services, database)
-        self._threads = NativeThreads(1)
-        self._turn = BoundedSemaphore(1)
-        self._threads.start(copies.clean, database.path)
+        self._copier = web.services.copier
         # No client can set this key: what a header says arrives under HTTP_…
         self._server = serving(beside.listen(self._path), self._answer, {LOCAL: True})
         self._server.start()
@@ -90,12 +83,13 @@ class LocalServer:
 
     def _copy(self, wanted: copies.Wanted) -> Iterator[bytes]:
         """Make a copy and yield the lines that tell of it."""
-        if not self._turn.acquire(timeout=PATIENCE):
-            yield _failed(Busy("another backup or export is under way; try again when it is done"))
+        try:
+            self._copier.take_turn()
+        except Busy as error:
+            yield _failed(error)
             return
         started = time.monotonic()
-        copy = copies.Copy(self._database, wanted)
-        call = self._threads.start(copy.run)
+        copy, call = self._copier.start(wanted)
         try:
             while not call.wait(TICK):
                 copy.watch()
@@ -110,16 +104,9 @@ class LocalServer:
         except OculusError as error:
             yield _failed(error)
         finally:
-            _end(copy, call)
-            self._threads.start(copy.discard)  # a large file takes a while to remove
-            self._turn.release()
-
-
-def _end(copy: copies.Copy, call: Call[None]) -> None:
-    """End a copy that is still being made, and wait for that, but not for ever."""
-    until = time.monotonic() + STOPPING
-    while not call.wait(0.02) and time.monotonic() < until:
-        copy.cancel()
+            self._copier.end(copy, call)
+            self._copier.discard(copy)
+            self._copier.pass_on()
 
 
 def _failed(error: OculusError) -> bytes:

@@ -1,4 +1,4 @@
-"""The pages of rules: all of them, and each with how it stands, what it did, and a form to try changes."""
+"""The page of a rule: how it stands, what its alerts did, and a form to try changes."""
 
 from __future__ import annotations
 
@@ -8,16 +8,17 @@ from typing import Any
 
 from bottle import HTTPResponse, response
 
-from oculus.clock import DAY, SECOND, iso, now
+from oculus.clock import DAY, iso, now
 from oculus.config.decode import encode
 from oculus.config.settings import RuleSettings
 from oculus.errors import StorageError
 from oculus.model import AlertInstance, Micros, RuleState
 from oculus.storage import queries
-from oculus.web import figures, silences, timeline
+from oculus.web import silences, timeline
 from oculus.web.backtest_form import CHOICES, DEFAULT, BacktestForm, Tried, TriedContext
 from oculus.web.problems import Problem
 from oculus.web.services import Services
+from oculus.web.steps import Past, history, labels_of, number
 from oculus.web.templates import Templates
 
 HISTORY_SHOWN = 30  # steps of a rule's alerts
@@ -27,14 +28,6 @@ MOST_STEPS = 1_000  # that the timeline is made of: some hundred firings
 
 # Settings that the page shows in places of their own.
 _SHOWN = frozenset({"name", "condition", "sql", "severity"})
-
-
-@dataclass(frozen=True, slots=True)
-class RulesContext:
-    """`fragments/rules.html`: the rules with their state, and by name the silences of whole rules."""
-
-    rules: list[RuleState]
-    silenced: Mapping[str, silences.Quiet]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,34 +48,6 @@ class Instance:
     labels: tuple[tuple[str, str], ...]
     value: str
     since: str
-    suppressed: str
-
-
-@dataclass(frozen=True, slots=True)
-class Read:
-    """Something that was read when a step was decided: as written, its value, and how old that was."""
-
-    text: str
-    value: str
-    age: str
-
-
-@dataclass(frozen=True, slots=True)
-class Past:
-    """A stored step of an alert. `again` tells that it fired already, and was told once more."""
-
-    id: int
-    state: str
-    previous: str
-    again: bool
-    severity: str
-    at: str
-    label: str
-    message: str
-    lasted: str
-    explanation: str
-    operands: tuple[Read, ...]
-    timers: tuple[tuple[str, str], ...]
     suppressed: str
 
 
@@ -117,14 +82,6 @@ class RulePages:
         self._templates = templates
         self._form = BacktestForm(services)
 
-    def rules(self) -> str:
-        """GET /rules"""
-        return self._templates.page("rules", self._rules_context())
-
-    def rules_fragment(self) -> str:
-        """GET /partials/rules"""
-        return self._templates.fragment("rules", self._rules_context())
-
     def rule(self, name: str) -> str:
         """GET /rules/{name}"""
         return self._page(name, None)
@@ -156,11 +113,6 @@ class RulePages:
 
     # -- contexts -------------------------------------------------------------------------------------
 
-    def _rules_context(self) -> RulesContext:
-        rules, at = self._services.rules(), now()
-        found = {rule.name: silences.holding_rule(self._services, rule, at) for rule in rules}
-        return RulesContext(rules, {name: silence for name, silence in found.items() if silence is not None})
-
     def _state(self, name: str) -> RuleState:
         found = next((rule for rule in self._services.rules() if rule.name == name), None)
         if found is None:
@@ -181,7 +133,7 @@ class RulePages:
             "settings": () if settings is None else tuple(_settings(settings)),
             "instances": _instances(rule.instances),
             "week": None if unread else _timeline(events, rule.instances, at),
-            "history": tuple(_history(events[:HISTORY_SHOWN])),
+            "history": tuple(history(events[:HISTORY_SHOWN])),
             "unread": unread,
         }
 
@@ -195,7 +147,9 @@ def _settings(settings: RuleSettings) -> Iterator[Setting]:
     for key, value in encode(settings).items():
         if key in _SHOWN:
             continue
-        if isinstance(value, Mapping):
+        if key == "actions":
+            texts = tuple(f"{action.title} ({', '.join(action.on)})" for action in settings.actions)
+        elif isinstance(value, Mapping):
             texts = tuple(f"{name} = {text}" for name, text in value.items())
         else:
             texts = tuple(
@@ -211,7 +165,7 @@ def _instances(found: Sequence[AlertInstance]) -> tuple[Instance, ...]:
             state=one.state,
             label=name(one.labels),
             labels=tuple(sorted(one.labels.items())),
-            value="" if one.value is None else _number(one.value),
+            value="" if one.value is None else number(one.value),
             since=iso(one.active_at),
             suppressed=one.suppressed,
         )
@@ -227,56 +181,14 @@ def _timeline(
     oldest = max(start, events[-1].ts) if len(events) == MOST_STEPS else start
     steps = [
         timeline.Step(
-            event.ts, _labels(event), str(event.payload.get("state")), str(event.payload.get("previous"))
+            event.ts,
+            labels_of(event),
+            str(event.payload.get("state")),
+            str(event.payload.get("previous")),
+            event.id,
         )
         for event in reversed(events)
     ]
     active = [(one.labels, timeline.kind_of(one.state), one.active_at) for one in instances]
     known = [(labels, kind, since) for labels, kind, since in active if kind is not None]
     return timeline.timeline(timeline.spans_of(steps, known, oldest), start, end)
-
-
-def _labels(event: queries.StoredEvent) -> Mapping[str, str]:
-    return {str(name): str(value) for name, value in event.payload.get("labels", {}).items()}
-
-
-def _history(events: Sequence[queries.StoredEvent]) -> Iterator[Past]:
-    labels = [_labels(event) for event in events]
-    distinct = {tuple(sorted(one.items())) for one in labels}
-    name = timeline.namer([dict(one) for one in distinct])
-    for event, own in zip(events, labels, strict=True):
-        payload = event.payload
-        state, previous = str(payload.get("state", "")), str(payload.get("previous", ""))
-        lasted = max(1, (event.ts - payload.get("started_at", event.ts)) // SECOND)
-        message, explanation = event.message, str(payload.get("explanation", ""))
-        yield Past(
-            id=event.id,
-            state=state,
-            previous=previous,
-            again=state == previous,
-            severity=event.severity,
-            at=iso(event.ts),
-            label="" if len(distinct) == 1 or name(own) in message else name(own),
-            message=message,
-            lasted=figures.span_text(lasted) if state in ("resolved", "inactive") else "",
-            explanation=explanation,
-            operands=tuple(
-                Read(
-                    str(text),
-                    "unknown" if value is None else _number(value),
-                    "" if age is None else figures.span_text(round(age, 1 if age < 10 else 0)),
-                )
-                for text, value, age in payload.get("operands", ())
-            ),
-            timers=tuple(
-                (str(name), figures.span_text(round(seconds, 1 if seconds < 10 else 0)))
-                for name, seconds in payload.get("timers", {}).items()
-                if seconds
-            ),
-            suppressed=str(payload.get("suppressed", "")),
-        )
-
-
-def _number(value: float) -> str:
-    """Return a value with the digits that decided: one beside a threshold must not be rounded onto it."""
-    return format(value, ".10g")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -17,7 +18,19 @@ from loguru import logger
 from oculus import assets
 from oculus.cooperate import pause
 from oculus.errors import OculusError
-from oculus.web import api, auth, backtests, heartbeats, inputs, pushes, silences
+from oculus.web import (
+    alert_page,
+    api,
+    auth,
+    backtests,
+    downloads,
+    heartbeats,
+    inputs,
+    packed,
+    points,
+    pushes,
+    silences,
+)
 from oculus.web.pages import ErrorContext, Pages
 from oculus.web.problems import Problem, problem_of
 from oculus.web.rule_page import RulePages
@@ -31,6 +44,9 @@ MAX_CONNECTIONS = 512
 IDLE = 75.0  # seconds
 
 _OPEN = frozenset({"/healthz", "/readyz", "/login"})  # answered without the token
+
+# Likewise where `server.public_status` says so.
+_PUBLIC = re.compile(r"/status|/partials/status|/badge/[^/]+/[^/]+")
 
 _HEADERS = {
     "Content-Security-Policy": "default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'none';"
@@ -47,33 +63,53 @@ def routes(
 ) -> list[Route]:
     """Return every route: method, path, handler."""
     served: list[Route] = [
-        ("GET", "/", pages.dashboard),
-        ("GET", "/alerts", pages.alerts),
-        ("GET", "/rules", rules.rules),
+        ("GET", "/", pages.dashboard.page),
+        ("GET", "/alerts", pages.alerts.alerts),
+        ("GET", "/alerts/<id>", pages.steps.alert),
+        ("GET", "/rules", pages.rules.rules),
         ("GET", "/rules/<name>", rules.rule),
         ("POST", "/rules/<name>", rules.tried),
-        ("GET", "/storage", pages.storage),
-        ("GET", "/partials/metrics", pages.metrics_fragment),
-        ("GET", "/partials/alerts", pages.alerts_fragment),
-        ("GET", "/partials/rules", rules.rules_fragment),
+        ("GET", "/query", pages.console.query),
+        ("GET", "/system", pages.system.system),
+        ("GET", "/storage", pages.system.storage),
+        ("GET", "/status", pages.status.page),
+        ("GET", "/live", pages.live.dashboard),
+        ("GET", "/live/series", pages.live.series),
+        ("GET", "/series/<symbol>", pages.series.page),
+        ("GET", "/partials/series/<symbol>", pages.series.head),
+        ("GET", "/partials/series/<symbol>/window", pages.series.window),
+        ("GET", "/partials/series/<symbol>/rows", pages.series.rows),
+        ("GET", "/partials/metrics", pages.dashboard.fragment),
+        ("GET", "/partials/alerts", pages.alerts.fragment),
+        ("GET", "/partials/alerts/<id>", pages.steps.alert_fragment),
+        ("GET", "/partials/rules", pages.rules.fragment),
         ("GET", "/partials/rules/<name>", rules.rule_fragment),
         ("POST", "/partials/rules/<name>/backtest", rules.tried_fragment),
-        ("GET", "/partials/storage", pages.storage_fragment),
+        ("GET", "/partials/system", pages.system.fragment),
+        ("GET", "/partials/log", pages.system.log_fragment),
+        ("GET", "/partials/status", pages.status.fragment),
+        ("GET", "/badge/<symbol>/<kind>.svg", pages.badges.badge),
         ("GET", "/login", pages.login),
         ("POST", "/login", login.enter),
         ("POST", "/logout", login.leave),
         ("POST", "/silences", pages.forms.add),
+        ("POST", "/silences/acknowledge", pages.forms.acknowledge),
         ("POST", "/silences/<id>/end", pages.forms.end),
         ("GET", "/static/<name:path>", static.serve),
     ]
     answered: list[Route] = [
         ("GET", "/api/metrics", api.metrics),
         ("GET", "/api/metrics/<symbol>", api.metric),
+        ("GET", "/api/metrics/<symbol>/stats", points.stats),
+        ("GET", "/api/points", points.points),
+        ("GET", "/series/<symbol>/export.csv", downloads.csv),
+        ("GET", "/series/<symbol>/export.parquet", downloads.parquet),
         ("POST", "/api/query", api.query),
         ("GET", "/api/rules", api.rules),
         ("GET", "/api/rules/<name>", api.rule),
         ("POST", "/api/backtest", backtests.backtest),
         ("GET", "/api/alerts", api.alerts),
+        ("GET", "/api/alerts/<id>", alert_page.answer),
         ("GET", "/api/silences", silences.listing),
         ("POST", "/api/silences", silences.add),
         ("DELETE", "/api/silences/<id>", silences.end),
@@ -127,6 +163,7 @@ class Gate:
 
     def __init__(self, services: Services, hosts: auth.HostCheck, rate: auth.RateLimit) -> None:
         self._token = services.server.token
+        self._public = services.server.public_status
         self._pings = heartbeats.PingGate(services.heartbeats)
         self._hosts = hosts
         self._rate = rate
@@ -138,6 +175,7 @@ class Gate:
             return
         cookie = auth.cookie_in(inputs.header("Cookie"))
         known = auth.authorized(self._token, inputs.header("Authorization"), cookie)
+        request.environ[auth.KNOWN] = known
         beat, keyed = self._pings.find(path) or (None, False)
         if beat is not None and (keyed or known):
             wait = self._pings.take(beat)
@@ -154,7 +192,7 @@ class Gate:
             raise Problem(403, "wrong_host", told)
         if request.method not in ("GET", "HEAD") and not auth.same_origin(inputs.header("Origin"), host):
             raise Problem(403, "wrong_origin", "this request comes from another site's page")
-        if path in _OPEN or known:
+        if path in _OPEN or known or (self._public and _PUBLIC.fullmatch(path)):
             return
         if "text/html" in inputs.header("Accept") and request.method == "GET":
             raise HTTPResponse(status=303, headers={"Location": "/login"})
@@ -170,7 +208,7 @@ class Answers:
     def call(self, handler: Callable[..., Any], **arguments: Any) -> Any:
         """Call a route's handler; never raises."""
         try:
-            return handler(**arguments)
+            answered = handler(**arguments)
         except HTTPResponse as answer:
             return answer
         except Problem as problem:
@@ -180,6 +218,8 @@ class Answers:
         except Exception as error:
             logger.opt(exception=error).error("a request failed: {} {}", request.method, request.path)
             return self.problem(Problem(500, "internal", "an internal error; the log tells more"))
+        html = isinstance(answered, str) and not response.content_type  # bottle's default is HTML
+        return packed.page(answered) if html else answered
 
     def finish(self) -> None:
         """Add what every answer carries, whoever made it (bottle calls this after each request)."""

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from oculus.config.settings import DerivedSettings, RuleSettings, ServerSettings
+from oculus.config.settings import DerivedSettings, RuleSettings, ServerSettings, StatusSettings
+from oculus.logs import Tail
 from oculus.model import Micros, RuleState, Sample
 from oculus.storage.latest import Latest, Series
 from oculus.storage.readers import Readers
 from oculus.storage.upkeep import StorageReport
 from oculus.web.exposition import Metric
+from oculus.web.system import System
 
 if TYPE_CHECKING:
     from oculus.collectors.heartbeats import Heartbeats
     from oculus.hindsight.backtest import Backtest
+    from oculus.notify.courier import Progress
     from oculus.rules.silence_keeper import SilenceKeeper
+    from oculus.rules.uses import Use
+    from oculus.storage.copier import Copier
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +35,11 @@ class Services:
     `rule_settings` are the configured rules, `read_rules` reads others from YAML or JSON (raises
     ConfigError), and `backtest` replays the named ones of some rules, or all, over a time; it is long, and
     raises OculusError. `storage` tells where the space goes. `heartbeats` takes pings. `silences` holds
-    alerts back. `derived` are the configured derived values, `every` gives the seconds between two samples
-    of a series (0: not configured), and `room` the share of the queue that is free.
+    alerts back, `copier` makes downloads, and `uses` tells which alerts read a series. `derived` are the configured derived values, `every` gives the seconds between two samples
+    of a series (0: not configured), and `room` the share of the queue that is free. `progress` tells how far
+    a step has come that waits for a channel, by the id of its event (None: it does not wait). `last_event` is
+    the newest event's id (-1: not told), `stored` how many samples were stored since the start. `status` are
+    the settings of the status page. `system` tells how the daemon fares, `log` has its last records.
     """
 
     server: ServerSettings
@@ -50,6 +58,14 @@ class Services:
     storage: Callable[[], StorageReport]
     heartbeats: Heartbeats
     silences: SilenceKeeper
+    copier: Copier
     derived: Callable[[], Sequence[DerivedSettings]] = tuple
     every: Callable[[str], float] = lambda symbol: 0.0
     room: Callable[[], float] = lambda: 1.0
+    uses: Callable[[str], Sequence[Use]] = lambda symbol: ()
+    last_event: Callable[[], int] = lambda: -1
+    stored: Callable[[], int] = lambda: 0
+    status: Callable[[], StatusSettings] = StatusSettings
+    progress: Callable[[int, str], Progress | None] = lambda event, channel: None
+    system: Callable[[], System] = System
+    log: Tail = field(default_factory=Tail)

@@ -6,6 +6,7 @@ a line that says what came of it, and the page is told to ask for its live part 
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 from collections.abc import Callable, Iterable, Mapping
@@ -18,7 +19,7 @@ from bottle import HTTPResponse, request, response
 from oculus.clock import DAY, SECOND, iso, now, parse_iso
 from oculus.config.decode import parse_duration
 from oculus.errors import OculusError
-from oculus.model import NO_TAGS, Micros, RuleState
+from oculus.model import AlertInstance, Micros, RuleState
 from oculus.rules.silences import (
     KEPT,
     SILENCE_STATES,
@@ -27,6 +28,7 @@ from oculus.rules.silences import (
     SilenceError,
     SilenceState,
     TooManySilences,
+    of_alert,
 )
 from oculus.web import inputs
 from oculus.web.auth import LOCAL
@@ -37,14 +39,17 @@ from oculus.web.templates import Templates
 _KEYS = {"matchers", "duration", "starts_at", "ends_at", "comment"}
 _EXAMPLE = '{"matchers": ["rule=site_*"], "duration": "2h", "comment": "deploy"}'
 
-# A form leads back to one of these, or to a rule's page: their live parts show silences.
+# An alert is acknowledged until it is over, but no longer than this: who has forgotten it is told again.
+ACKNOWLEDGED = DAY  # microseconds
+
+# A form leads back to one of these, or to the page of a rule or an alert: their live parts show silences.
 _PAGES = ("/alerts", "/rules")
-_RULE_PAGE = re.compile(r"/rules/[^/]+")
+_PAGE_OF_ONE = re.compile(r"/(?:rules|alerts)/[^/]+")
 
 
 @dataclass(frozen=True, slots=True)
 class Quiet:
-    """A silence as the pages show it."""
+    """A silence as the pages show it; one that is `once` is the acknowledgement of an alert."""
 
     id: str
     state: SilenceState
@@ -52,26 +57,34 @@ class Quiet:
     starts_at: str
     ends_at: str
     comment: str
+    once: bool = False
 
     @classmethod
     def of(cls, silence: Silence, at: Micros) -> Quiet:
         """Return what is shown of a silence."""
-        times = iso(silence.starts_at), iso(silence.ends_at)
-        return cls(silence.id, silence.state(at), tuple(map(str, silence.matchers)), *times, silence.comment)
+        matchers, times = tuple(map(str, silence.matchers)), (iso(silence.starts_at), iso(silence.ends_at))
+        return cls(silence.id, silence.state(at), matchers, *times, silence.comment, silence.once)
 
 
 def holding(
-    services: Services, rule: str, severity: str, labels: Mapping[str, str], at: Micros
+    services: Services,
+    rule: str,
+    severity: str,
+    labels: Mapping[str, str],
+    at: Micros,
+    since: Micros | None = None,
 ) -> Quiet | None:
-    """Return the silence that holds an alert back now, if any does."""
-    found = services.silences.silences.matching(rule, severity, labels, at)
+    """Return the silence that holds an alert back now, which began at `since`, if any does."""
+    found = services.silences.silences.matching(rule, severity, labels, at, since)
     return None if found is None else Quiet.of(found, at)
 
 
 def holding_rule(services: Services, rule: RuleState, at: Micros) -> Quiet | None:
     """Return the silence that ends first of those of a rule's alerts; None when one of them is told."""
-    firing = [instance.labels for instance in rule.instances if instance.state == "firing"]
-    found = [holding(services, rule.name, rule.severity, labels, at) for labels in firing or [NO_TAGS]]
+    firing = [one for one in rule.instances if one.state == "firing"]
+    found = [
+        holding(services, rule.name, rule.severity, one.labels, at, one.active_at) for one in firing
+    ] or [holding(services, rule.name, rule.severity, {}, at)]
     kept = [silence for silence in found if silence is not None]
     return min(kept, key=lambda silence: silence.ends_at) if len(kept) == len(found) else None
 
@@ -207,17 +220,37 @@ class Forms:
         self._templates = templates
 
     def add(self) -> Any:
-        """POST /silences: by `rule`, which is a name, or by `matchers`, which are several in one line."""
+        """POST /silences: by `rule`, which is a name, with the `labels` of one of its alerts, or by
+        `matchers`, which are several in one line."""
 
         def work() -> str:
             fields = inputs.form()
-            matchers = [str(Matcher.exactly("rule", name)) for name in fields.get("rule", [])]
+            if "labels" in fields:
+                matchers = of_alert(*_alert(fields))
+            else:
+                matchers = [str(Matcher.exactly("rule", name)) for name in fields.get("rule", [])]
             matchers += _split(" ".join(fields.get("matchers", [])))
             start = now()
             span = start, Micros(start + _duration(fields.get("duration", [""])[0]))
             made = _add(self._services, matchers, span, fields.get("comment", [""])[0])
             warning = _warning(self._services, made)
             return f"{made.what()} is silent now" + (f", but {warning}" if warning else "")
+
+        return self._answer(work)
+
+    def acknowledge(self) -> Any:
+        """POST /silences/acknowledge: the alert of a `rule` with these `labels` is told no more until it is
+        over."""
+
+        def work() -> str:
+            rule, labels = _alert(inputs.form())
+            alert = _firing(self._services, rule, labels)
+            if alert is None:
+                raise Problem(409, "not_firing", f"{rule} does not fire there any more")
+            start = now()
+            span = start, Micros(start + ACKNOWLEDGED)
+            _add(self._services, of_alert(rule, labels, alert.active_at), span, "acknowledged")
+            return f"{rule} is acknowledged: there are no more messages until it is over"
 
         return self._answer(work)
 
@@ -229,7 +262,7 @@ class Forms:
         if not inputs.header("HX-Request"):
             work()
             page = urlsplit(inputs.header("Referer")).path
-            back = page if page in _PAGES or _RULE_PAGE.fullmatch(page) else "/alerts"
+            back = page if page in _PAGES or _PAGE_OF_ONE.fullmatch(page) else "/alerts"
             return HTTPResponse(status=303, headers={"Location": back})
         try:
             context, status = ToldContext(work(), wrong=False), 200
@@ -238,6 +271,21 @@ class Forms:
             context, status = ToldContext(problem.message, wrong=True), problem.status
         headers = {"Content-Type": "text/html; charset=utf-8", "HX-Trigger": "silences"}
         return HTTPResponse(self._templates.fragment("told", context), status, headers)
+
+
+def _alert(fields: Mapping[str, list[str]]) -> tuple[str, dict[str, str]]:
+    """Return the rule and the labels of the alert that a form is about; raises Problem."""
+    try:
+        labels = json.loads(fields["labels"][0])
+        return fields["rule"][0], {str(name): str(value) for name, value in labels.items()}
+    except (KeyError, ValueError, AttributeError, RecursionError):
+        raise bad_request("the form names no alert by rule and labels") from None
+
+
+def _firing(services: Services, name: str, labels: Mapping[str, str]) -> AlertInstance | None:
+    """Return the alert that fires, if it does."""
+    found = (one for rule in services.rules() if rule.name == name for one in rule.instances)
+    return next((one for one in found if one.state == "firing" and dict(one.labels) == labels), None)
 
 
 def _split(line: str) -> list[str]:

@@ -10,13 +10,18 @@ from pathlib import Path
 
 from bottle import HTTPResponse
 
-from oculus.web import inputs
+from oculus.web import inputs, packed
 from oculus.web.problems import Problem
 
 # Pages name a file with the program's version, so a browser may keep it until the next one.
 _CACHE = "public, max-age=86400"
 
-_TYPES = {".js": "text/javascript; charset=utf-8", ".css": "text/css; charset=utf-8", ".svg": "image/svg+xml"}
+_TYPES = {
+    ".js": "text/javascript; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".svg": "image/svg+xml",
+    ".webmanifest": "application/manifest+json",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,17 +51,9 @@ class StaticFiles:
         headers["Vary"] = "Accept-Encoding"
         if inputs.header("If-None-Match") == file.etag:
             return HTTPResponse(status=304, headers=headers)
-        if file.packed is not None and _takes_gzip(inputs.header("Accept-Encoding")):
+        if file.packed is not None and packed.accepted(inputs.header("Accept-Encoding")):
             return HTTPResponse(file.packed, headers=headers | {"Content-Encoding": "gzip"})
         return HTTPResponse(file.data, headers=headers)
-
-
-def _takes_gzip(header: str) -> bool:
-    for part in header.replace(" ", "").lower().split(","):
-        name, _, weight = part.partition(";q=")
-        if name == "gzip":
-            return weight.strip("0.") != "" or not weight
-    return False
 
 
 def _load(path: Path) -> _File:

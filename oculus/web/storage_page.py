@@ -1,4 +1,4 @@
-"""The page of the store: where the space of the database file goes."""
+"""The store on the page of the system: where the space of the database file goes."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class TableRow:
 
 @dataclass(frozen=True, slots=True)
 class StorageContext:
-    """`fragments/storage.html`: where the space of the database file goes. `full` is in percent."""
+    """Where the space of the database file goes. `full` is in percent."""
 
     path: str
     size: str
@@ -47,7 +47,7 @@ class StorageContext:
 
 
 def context(report: StorageReport) -> StorageContext:
-    """Return what the page shows of a report."""
+    """Return what is shown of a report."""
     usage = report.usage
     total = sum(table.bytes for table in usage.tables) or 1
     before = accumulate((table.bytes for table in usage.tables), initial=0)

@@ -35,11 +35,13 @@ Labels = Mapping[str, str]
 
 
 class Span(NamedTuple):
-    """A time in which an alert was pending or fired. Without an end it still does."""
+    """A time in which an alert was pending or fired, and the id of the event that began it (0: none). Without
+    an end it still does."""
 
     kind: Kind
     start: Micros
     end: Micros | None
+    id: int = 0
 
 
 class Step(NamedTuple):
@@ -49,24 +51,30 @@ class Step(NamedTuple):
     labels: Labels
     state: str
     previous: str
+    id: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """What is drawn of one span, or of several that lie too close; `x` and `width` are in percent."""
+    """What is drawn of one span, with its event's id, or of several that lie too close (0); `x` and `width`
+    are in percent."""
 
     kind: Kind
     x: float
     width: float
     title: str
+    id: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Lane:
-    """One alert's line."""
+    """One alert's line, or one rule's. `href` is where its name leads, `severity` its own, where lanes
+    differ."""
 
     label: str
     bars: tuple[Bar, ...]
+    href: str = ""
+    severity: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,9 +105,13 @@ class Column:
 
 
 def timeline(
-    spans: Iterable[tuple[Labels, Span]], start: Micros, end: Micros, most: int = MOST_LANES
+    spans: Iterable[tuple[Labels, Span]],
+    start: Micros,
+    end: Micros,
+    most: int = MOST_LANES,
+    name: Callable[[Labels], str] | None = None,
 ) -> Timeline:
-    """Return what is drawn of some spans within [start, end]."""
+    """Return what is drawn of some spans within [start, end]; `name` says what a lane is called."""
     by_labels: dict[tuple[tuple[str, str], ...], list[Span]] = {}
     for labels, span in spans:
         if span.start < end and (span.end is None or span.end > start):
@@ -110,7 +122,7 @@ def timeline(
         return sum(min(span.end or end, end) - max(span.start, start) for span in spans)
 
     order = sorted(by_labels, key=lambda key: (-fired(key), key))
-    name = namer([dict(key) for key in order])
+    name = name or namer([dict(key) for key in order])
     lanes = tuple(Lane(name(dict(key)), bars(by_labels[key], start, end)) for key in order[:most])
     return Timeline(lanes, max(0, len(order) - most), ticks(start, end))
 
@@ -153,7 +165,7 @@ def bars(spans: Iterable[Span], start: Micros, end: Micros) -> tuple[Bar, ...]:
 
 
 def _bar(group: Sequence[Span], left: float, right: float, end: Micros) -> Bar:
-    title = f"{group[0].kind} {_told(group[0], end)}"
+    title = f"{group[0].kind} {_told(group[0])}"
     if len(group) > 1:
         total = sum((end if span.end is None else span.end) - span.start for span in group)
         last = group[-1].end
@@ -161,17 +173,18 @@ def _bar(group: Sequence[Span], left: float, right: float, end: Micros) -> Bar:
         title = (
             f"{len(group)} times {group[0].kind}, {_length(total)} in all: {when(group[0].start)} – {until}"
         )
-    return Bar(group[0].kind, round(left, 3), round(right - left, 3), title)
+    id = group[0].id if len(group) == 1 else 0
+    return Bar(group[0].kind, round(left, 3), round(right - left, 3), title, id)
 
 
 def _place(ts: int, start: Micros, end: Micros) -> float:
     return min(100.0, max(0.0, 100 * (ts - start) / max(1, end - start)))
 
 
-def _told(span: Span, end: Micros) -> str:
-    """Return a span in words."""
+def _told(span: Span) -> str:
+    """Return a span in words; how long one lasts that goes on would be wrong in a moment."""
     if span.end is None:
-        return f"since {when(span.start)} ({_length(end - span.start)})"
+        return f"since {when(span.start)}"
     return f"{when(span.start)} – {when(span.end)} ({_length(span.end - span.start)})"
 
 
@@ -267,23 +280,28 @@ def spans_of(
     none. What began before the first step of an alert began at `start`.
     """
     found: list[tuple[Labels, Span]] = []
-    going: dict[tuple[tuple[str, str], ...], tuple[Kind, Micros] | None] = {}
+    going: dict[tuple[tuple[str, str], ...], tuple[Kind, Micros, int] | None] = {}
     for step in steps:
         key = tuple(sorted(step.labels.items()))
         before, kind = kind_of(step.previous), kind_of(step.state)
-        current = going.get(key, (before, start) if before else None)
+        current = going.get(key, (before, start, 0) if before else None)
         if current is not None and current[0] == kind:  # it was told again
             going[key] = current
             continue
         if current is not None:
-            found.append((step.labels, Span(*current, step.ts)))
-        going[key] = (kind, step.ts) if kind else None
+            found.append((step.labels, Span(current[0], current[1], step.ts, current[2])))
+        going[key] = (kind, step.ts, step.id) if kind else None
     now = {tuple(sorted(labels.items())): (kind, max(since, start)) for labels, kind, since in active}
     for key, (kind, since) in now.items():
         known = going.get(key)
-        found.append((dict(key), Span(kind, known[1] if known and known[0] == kind else since, None)))
+        begun, id = (known[1], known[2]) if known and known[0] == kind else (since, 0)
+        found.append((dict(key), Span(kind, begun, None, id)))
     # Of one that is not active any more and has no end on record, nothing is known after its last step.
-    found += [(dict(key), Span(*last, last[1])) for key, last in going.items() if last and key not in now]
+    found += [
+        (dict(key), Span(last[0], last[1], last[1], last[2]))
+        for key, last in going.items()
+        if last and key not in now
+    ]
     return found
 
 

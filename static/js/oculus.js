@@ -1,20 +1,37 @@
-// What HTMX leaves to do: ages that stay right, a flash where a value has changed, the filter, and a
-// banner while the server does not answer.
+// What every page has: ages that stay right, the choice of light or dark, a banner while the server does not
+// answer, and lists that HTMX exchanges without losing the keyboard's place.
 "use strict";
 
 const live = document.getElementById("live");
 const lost = document.getElementById("lost");
-const find = document.getElementById("find");
-const failing = document.getElementById("failing");
 const title = document.title;
 
 let skew = 0; // ms that the server's clock is ahead of this one
 let answered = Date.now();
 let asked = 0;
 let shown = ""; // the fragment on the page
-let before = new Map(); // symbol → value text
 let focused = ""; // the id of what had the keyboard
 let opened = []; // the ids of what was unfolded
+
+// What the scripts of single pages use.
+const Oculus = (window.Oculus = {
+  now: () => Date.now() + skew,
+  connected,
+  showAges,
+  showCount,
+  // The colour that a custom property stands for in the present scheme, for what is drawn on a canvas.
+  colour(name) {
+    const probe = document.createElement("i");
+    probe.style.color = `var(${name})`;
+    document.body.append(probe);
+    const found = getComputedStyle(probe).color;
+    probe.remove();
+    return found;
+  },
+  // Called before and after the live part of a page is exchanged.
+  leaving: () => {},
+  arrived: () => {},
+});
 
 function age(seconds) {
   if (seconds < 60) return Math.floor(seconds) + "s";
@@ -30,9 +47,9 @@ function left(seconds) {
   return Math.floor(seconds / size) + unit + " " + Math.floor((seconds % size) / rest) + smaller;
 }
 
-function showAges() {
-  const now = Date.now() + skew;
-  for (const element of document.querySelectorAll("time[datetime]:not(.at)")) {
+function showAges(within = document) {
+  const now = Oculus.now();
+  for (const element of within.querySelectorAll("time[datetime]:not(.at)")) {
     const then = (element.then ??= Date.parse(element.dateTime));
     const [show, ms] = element.className === "ahead" ? [left, then - now] : [age, now - then];
     const text = Number.isNaN(then) ? "" : show(Math.max(0, ms / 1000));
@@ -44,50 +61,9 @@ function connected(yes) {
   lost.hidden = yes;
   document.body.classList.toggle("lost", !yes);
   if (yes) answered = Date.now();
-  lost.querySelector("time").dateTime = new Date(answered + skew).toISOString();
-}
-
-function number(text) {
-  return Number(text.replaceAll(",", ""));
-}
-
-function values() {
-  const found = new Map();
-  for (const row of live.querySelectorAll(".row")) {
-    found.set(row.dataset.symbol, row.querySelector("b").textContent);
-  }
-  return found;
-}
-
-function flash() {
-  for (const row of live.querySelectorAll(".row")) {
-    const old = before.get(row.dataset.symbol);
-    const text = row.querySelector("b").textContent;
-    if (old === undefined || old === text) continue;
-    const change = number(text) - number(old);
-    row.classList.add(change > 0 ? "rose" : change < 0 ? "fell" : "changed");
-  }
-}
-
-function filter() {
-  if (!find) return;
-  const wanted = find.value.trim().toLowerCase();
-  const active = wanted !== "" || failing.checked;
-  let any = !active;
-  // Before the first use there is nothing to undo.
-  if (active || document.body.classList.contains("filtered")) {
-    for (const panel of live.querySelectorAll(".panel")) {
-      let some = false;
-      for (const row of panel.querySelectorAll(".row")) {
-        row.hidden = !row.dataset.symbol.includes(wanted) || (failing.checked && !row.matches(".down, .stale"));
-        some ||= !row.hidden;
-      }
-      panel.hidden = !some;
-      any ||= some;
-    }
-  }
-  document.body.classList.toggle("filtered", active);
-  document.getElementById("none").hidden = any;
+  const time = lost.querySelector("time");
+  time.dateTime = new Date(answered + skew).toISOString();
+  time.then = answered + skew;
 }
 
 function reason(answer) {
@@ -99,26 +75,60 @@ function reason(answer) {
 }
 
 function showCount() {
-  const failures = live?.querySelector("[data-failing]")?.dataset.failing;
+  const failures = document.querySelector("[data-failing]")?.dataset.failing;
+  if (failures === undefined) return;
   document.title = failures > 0 ? `(${failures}) ${title}` : title;
+  const icon = document.querySelector("link[rel=icon]");
+  const wanted = icon.getAttribute("href").replace(/oculus(-bad)?\.svg/, failures > 0 ? "oculus-bad.svg" : "oculus.svg");
+  if (icon.getAttribute("href") !== wanted) icon.setAttribute("href", wanted);
 }
 
+// -- light and dark ---------------------------------------------------------------------------------------
+
+const schemes = ["auto", "light", "dark"];
+const looks = { auto: ["auto", "as the system has them"], light: ["sun", "light"], dark: ["moon", "dark"] };
+
+function scheme() {
+  return document.documentElement.dataset.theme ?? "auto";
+}
+
+function showScheme() {
+  const button = document.getElementById("scheme");
+  const [icon, told] = looks[scheme()];
+  const use = button.querySelector("use");
+  use.setAttribute("href", use.getAttribute("href").replace(/#.*/, `#${icon}`));
+  button.title = `Colours: ${told}`;
+  button.setAttribute("aria-label", button.title);
+  const background = getComputedStyle(document.body).backgroundColor;
+  for (const meta of document.querySelectorAll("meta[name=theme-color]")) {
+    meta.dataset.own ??= meta.content;
+    meta.content = scheme() === "auto" ? meta.dataset.own : background;
+  }
+}
+
+document.getElementById("scheme").addEventListener("click", () => {
+  const next = schemes[(schemes.indexOf(scheme()) + 1) % schemes.length];
+  if (next === "auto") delete document.documentElement.dataset.theme;
+  else document.documentElement.dataset.theme = next;
+  try {
+    if (next === "auto") localStorage.removeItem("scheme");
+    else localStorage.setItem("scheme", next);
+  } catch {
+    // It holds for this page then.
+  }
+  showScheme();
+  document.dispatchEvent(new Event("oculus:scheme"));
+});
+matchMedia("(prefers-color-scheme: light)").addEventListener("change", () => {
+  document.dispatchEvent(new Event("oculus:scheme"));
+});
+
+// -- what HTMX leaves to do -------------------------------------------------------------------------------
+
+showScheme();
 showAges();
 showCount();
 setInterval(showAges, 1000);
-filter(); // the browser may have kept the field's text over a reload
-
-find?.addEventListener("input", filter);
-failing?.addEventListener("change", filter);
-document.addEventListener("keydown", (event) => {
-  if (event.key === "/" && find && !event.target.closest("input, textarea") && !event.ctrlKey && !event.metaKey) {
-    event.preventDefault();
-    find.focus();
-  } else if (event.key === "Escape" && event.target === find) {
-    find.value = "";
-    filter();
-  }
-});
 
 // The full time is written only for what is pointed at: it is slow to format.
 document.addEventListener("mouseover", (event) => {
@@ -134,17 +144,18 @@ document.body.addEventListener("htmx:beforeRequest", (event) => {
 document.body.addEventListener("htmx:beforeSwap", (event) => {
   const { serverResponse, target, xhr } = event.detail;
   if (target !== live) {
+    if (xhr.status === 204) return; // nothing is new
     event.detail.shouldSwap = xhr.getResponseHeader("Content-Type")?.startsWith("text/html"); // errors too
     if (!event.detail.shouldSwap) target.textContent = reason(serverResponse);
     return;
   }
-  if (xhr.status !== 200) return;
+  if (xhr.status !== 200 && xhr.status !== 286) return; // 286: the same, for the last time
   if (serverResponse === shown) {
     event.detail.shouldSwap = false;
     return;
   }
   shown = serverResponse;
-  before = values();
+  Oculus.leaving();
   focused = live.contains(document.activeElement) ? document.activeElement.id : "";
   opened = [...live.querySelectorAll("details[open]")].map((details) => details.id);
   // HTMX would visit each old element: two thirds of the time that a swap of 1,000 rows takes.
@@ -154,8 +165,7 @@ document.body.addEventListener("htmx:afterSwap", (event) => {
   if (event.detail.target !== live) return;
   for (const id of opened) document.getElementById(id)?.setAttribute("open", "");
   if (focused) document.getElementById(focused)?.focus({ preventScroll: true });
-  flash();
-  filter();
+  Oculus.arrived();
   showAges();
   showCount();
 });

@@ -70,6 +70,8 @@ def start_daemon(
         try:
             fetch(f"http://127.0.0.1:{port}/readyz")
         except OSError:
+            if process.poll() is not None:
+                sys.exit(f"the daemon ended with {process.returncode}")
             time.sleep(0.005)
         else:
             return process, port, time.perf_counter() - started

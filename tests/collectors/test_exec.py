@@ -284,7 +284,7 @@ def test_a_stop_ends_the_program(tmp_path: Path) -> None:
         (
             ["true"],
             {"directory": "/nowhere"},
-            "its directory /nowhere cannot be entered: no such file or directory",
+            "true cannot be run: its directory /nowhere cannot be entered: no such file or directory",
         ),
     ],
 )

@@ -223,7 +223,7 @@ _PING = "  - {type: network, probe: ping, target: a"
 ONE_LINE = re.compile(r"[^\n]+(\n    .+\n +\^)?")
 _HTTP = "  - {type: network, probe: http, target: 'http://a/'"
 _SECTIONS = (
-    "canaries, collectors, database, derived, include, log, maintenance, notifications, plugins,"
+    "canaries, collectors, database, derived, heartbeat, include, log, maintenance, notifications, plugins,"
     " rules, server"
 )
 _CHANNELS = "apprise, discord, email, gotify, log, ntfy, pagerduty, slack, telegram, webhook"

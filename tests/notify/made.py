@@ -17,6 +17,7 @@ from oculus.notify.notice import Notice
 NOON = Micros(1_787_227_200_000_000)  # 2026-08-20 12:00:00 UTC
 MINUTE = 60 * SECOND
 LINK = "https://oculus.example/alerts/ab12"
+SERIES = "https://oculus.example/series/crypto.price.btc_usd"
 
 
 def after(minutes: float) -> Micros:
@@ -48,6 +49,7 @@ def notice(*steps: Transition, **fields: Any) -> Notice:
         "firing": tuple(step for step in steps if step.state == "firing"),
         "resolved": tuple(step for step in steps if step.state != "firing"),
         "at": steps[0].ts, "sent_at": steps[0].ts, "group": {"rule": steps[0].rule}, "link": LINK,
+        "series_link": SERIES,
     }  # fmt: skip
     return Notice(**found | fields)
 

@@ -13,12 +13,12 @@ import pytest
 from oculus.clock import SECOND
 from oculus.config.settings import ChannelSettings
 from oculus.errors import OculusError
-from oculus.model import AlertState, Batch, Event, Micros, Severity, Transition
+from oculus.model import AlertState, Event, Micros, Severity, Transition
+from oculus.notify.backlog import Shelf
 from oculus.notify.base import Channel, Undelivered
-from oculus.notify.courier import STORED, Courier, Outcome
+from oculus.notify.courier import STORED, Courier, Held, Outcome, Progress, Words
 from oculus.notify.notice import Notice
-from oculus.storage import ingest, outbox
-from oculus.storage.database import Database
+from tests.notify.ledgers import StoredLedger
 
 START = 1_800_000_000 * SECOND
 
@@ -56,38 +56,31 @@ class World:
 
     def __post_init__(self) -> None:
         self.service = Service(ChannelSettings(**self.settings))
+        self.ledger = StoredLedger(str(self.folder / "x.db"))
         self.begin()
 
     def begin(self) -> None:
         """Start, or start again after a kill."""
-        self.database = Database(str(self.folder / "x.db"))
-        self.broken = False
         self.courier = Courier(
-            "ops", self.service, self._settle, self.told.append, self._pass_on,
+            "ops", self.service, Shelf(self.ledger, "ops"), self.told.append, self._pass_on,
             time_now=lambda: self.now, chance=lambda: 0.5,
         )  # fmt: skip
-        states = ingest.read_states(self.database.connection, STORED)
-        self.courier.restore({key.removeprefix(f"{STORED}ops/"): text for key, text in states.items()})
-        for event, channel, found in outbox.waiting(self.database.connection):
-            assert channel == "ops"
-            self.courier.take(event, Transition.of_event(found))
+        waiting = self.ledger.backlog()
+        self.courier.restore(self.ledger.remembered(f"{STORED}ops/"), waiting.get("ops", 0))
+        self.courier._refill()  # its greenlet does that first
 
     def kill(self) -> None:
         """End as a kill does, and begin anew."""
-        self.database.close()
+        self.ledger.kill()
         self.begin()
 
-    def _settle(self, outcomes: Sequence[Outcome], states: Mapping[str, str | None]) -> None:
-        if self.broken:
-            raise OculusError("killed")
-        found = [
-            outbox.Outcome(one.event, "ops", one.state, one.at, one.tries, one.notice, one.told)
-            for one in outcomes
-        ]
-        outbox.settle(self.database.connection, found, states)
+    def _pass_on(self, name: str, held: Sequence[Held], words: Words) -> None:
+        self.passed += [(name, one.event) for one in held]
 
-    def _pass_on(self, name: str, steps: Any) -> None:
-        self.passed += [(name, event) for event, _ in steps]
+    def rows(self, sql: str) -> list[tuple[Any, ...]]:
+        """Return what a query of the store gives."""
+        found: list[tuple[Any, ...]] = self.ledger.database.connection.execute(sql).fetchall()
+        return found
 
     @property
     def now(self) -> Micros:
@@ -107,7 +100,7 @@ class World:
         event = Event(
             **{**{name: getattr(step.event(), name) for name in Event.__slots__}, "channels": ("ops",)}
         )
-        ingest.write(self.database.connection, Batch((), (event,)), self.event)
+        self.ledger.store(self.event, event)
         self.courier.take(self.event, step)
         self.event += 1
         return self.event - 1
@@ -123,8 +116,7 @@ class World:
 
     def states(self) -> list[str]:
         """Return what became of all deliveries, by event."""
-        rows = self.database.connection.execute("select state from deliveries order by event").fetchall()
-        return [state for (state,) in rows]
+        return [state for (state,) in self.rows("select state from deliveries order by event")]
 
 
 @pytest.fixture
@@ -138,7 +130,7 @@ def world(tmp_path: Path, settings: dict[str, Any]) -> Iterator[World]:
     """A world."""
     made = World(tmp_path, settings)
     yield made
-    made.database.close()
+    made.ledger.database.close()
 
 
 def test_what_breaks_together_is_told_together(world: World) -> None:
@@ -152,7 +144,7 @@ def test_what_breaks_together_is_told_together(world: World) -> None:
     assert world.at(300) == []
     assert world.at(330) == [["r firing", "r resolved"]]
     assert world.states() == ["sent"] * 3
-    row = world.database.connection.execute("select tries, notice, told from deliveries limit 1").fetchone()
+    (row,) = world.rows("select tries, notice, told from deliveries limit 1")
     assert row == (1, world.service.got[0].id, "id 1")
     assert world.told == []
 
@@ -164,7 +156,7 @@ def test_what_is_over_before_it_is_told_is_not(world: World) -> None:
     world.step("resolved")
     assert world.at(30) == []
     assert world.states() == ["passed"] * 2
-    assert ingest.read_states(world.database.connection, STORED) == {}
+    assert world.ledger.remembered(STORED) == {}
 
 
 def test_an_outage_delays_and_loses_nothing(world: World) -> None:
@@ -187,6 +179,46 @@ def test_an_outage_delays_and_loses_nothing(world: World) -> None:
     ]  # fmt: skip
     notice = world.service.got[0]
     assert notice.late == 900
+
+
+def test_how_far_a_step_has_come_can_be_asked(world: World) -> None:
+    """While its group waits, and between two tries; not once it has been told."""
+    first = world.step()
+    assert world.courier.progress(first) == Progress(0, "", Micros(START + 30 * SECOND), quiet=False)
+    world.service.down = Undelivered("503: busy")
+    for second in (30, 32):
+        world.at(second)
+    due = Micros(START + 35 * SECOND)
+    assert world.courier.progress(first) == Progress(2, "503: busy", due, quiet=False)
+    world.second = 33
+    after = world.step("resolved")  # which is for the message after that one
+    assert world.courier.progress(after) == Progress(0, "", Micros(START + 330 * SECOND), quiet=False)
+    world.service.down = None
+    world.at(35)
+    assert world.courier.progress(first) is None
+    assert world.courier.progress(999) is None
+
+
+@pytest.mark.parametrize("settings", [{"quiet": "00:00-23:00", "timezone": "UTC"}])
+def test_in_quiet_hours_nothing_is_due(world: World) -> None:
+    """What waits for their end says so."""
+    assert world.courier.progress(world.step()) == Progress(0, "", None, quiet=True)
+
+
+def test_a_kill_forgets_no_try(world: World) -> None:
+    """The record counts those before it."""
+    world.service.down = Undelivered("503: busy")
+    event = world.step()
+    for second in (30, 32):
+        world.at(second)
+    world.kill()
+    found = world.courier.progress(event)
+    assert found is not None
+    assert found.tries == 2
+    world.service.down = None
+    assert world.at(33) == [["r firing"]]
+    (row,) = world.rows("select state, tries from deliveries")
+    assert row == ("sent", 3)
 
 
 def test_a_service_says_when_it_may_be_asked_again(world: World) -> None:
@@ -239,14 +271,16 @@ def test_a_kill_repeats_a_message_at_most(world: World) -> None:
     assert world.at(29) == []
     world.second = 30
     sent: list[Notice] = []
-    settle = world.courier._settle
 
-    def dies(outcomes: Sequence[Outcome], states: Mapping[str, str | None]) -> None:
-        if world.service.got:
-            raise OculusError("killed")
-        settle(outcomes, states)
+    class Dying(Shelf):
+        """It takes nothing any more once a message has gone out."""
 
-    world.courier._settle = dies
+        def settle(self, outcomes: Sequence[Outcome], states: Mapping[str, str | None]) -> None:
+            if world.service.got:
+                raise OculusError("killed")
+            super().settle(outcomes, states)
+
+    world.courier._shelf = Dying(world.ledger, "ops")
     assert world.at(30) == [["r firing"]]
     sent += world.service.got
     world.kill()
@@ -258,7 +292,7 @@ def test_a_kill_repeats_a_message_at_most(world: World) -> None:
     world.step("resolved", symbol="a")
     world.kill()
     assert world.at(331) == [["r resolved"]]
-    assert ingest.read_states(world.database.connection, STORED) == {}
+    assert world.ledger.remembered(STORED) == {}
 
 
 def test_a_kill_during_an_outage_keeps_the_order(world: World) -> None:
@@ -310,7 +344,7 @@ def test_quiet_hours_wait_for_the_morning(world: World) -> None:
 
 def test_what_the_store_does_not_take_is_sent_still(world: World) -> None:
     """A full disk is no reason to be silent about it."""
-    world.broken = True
+    world.ledger.broken = True
     step = Transition(
         ts=world.now, rule="disk", state="firing", previous="inactive", severity="error", message="full",
         started_at=world.now,

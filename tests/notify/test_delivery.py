@@ -89,6 +89,7 @@ def test_alerts_arrive_and_a_hanging_channel_holds_up_nothing(daemon: Start, hoo
     wait_for(lambda: len(hook.got) == 1)
     (message,) = hook.got
     assert (message["state"], message["severity"]) == ("firing", "critical")
+    assert (message["link"], message["series_link"]) == ("", "")  # it is not told where people reach it
     assert sorted(alert["symbol"] for alert in message["alerts"]) == ["custom.a.temp", "custom.b.temp"]
     wait_for(lambda: hook.stuck == 1)
     began = time.monotonic()

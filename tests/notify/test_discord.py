@@ -13,7 +13,7 @@ from oculus.model import SEVERITIES
 from oculus.notify.base import Undelivered
 from oculus.notify.chat import COLOURS
 from oculus.notify.discord import Discord
-from tests.notify.made import LINK, after, firing, mistakes_in, notice, read, refusal, resolved
+from tests.notify.made import LINK, SERIES, after, firing, mistakes_in, notice, read, refusal, resolved
 from tests.standins import discord as service
 from tests.standins import faults
 from tests.standins.discord import ROLE, TOKEN
@@ -44,7 +44,7 @@ def embed(api: service.Discord) -> dict[str, Any]:
 
 
 def test_an_alert_arrives_as_an_embed(api: service.Discord) -> None:
-    """Title with the link, what happened and why, and the facts; the answer is the message's id."""
+    """Title with the link, what happened and why, facts and series; the answer is the message's id."""
     told = channel(api).deliver(notice())
     assert told == "message 1407998877665544333"
     assert api.requests[0].query == {"wait": "true"}
@@ -58,6 +58,7 @@ def test_an_alert_arrives_as_an_embed(api: service.Discord) -> None:
             {"name": "Severity", "value": "critical", "inline": True},
             {"name": "Value", "value": "100012.5", "inline": True},
             {"name": "Began", "value": "12:00 UTC", "inline": True},
+            {"name": "Series", "value": f"[crypto.price.btc\\_usd]({SERIES})", "inline": True},
         ],
     }
     assert api.posted[0]["allowed_mentions"] == {"parse": []}
@@ -102,6 +103,17 @@ def test_markdown_in_a_message_means_nothing(api: service.Discord) -> None:
     shown = embed(api)["description"].removesuffix(" (for 2 min)")
     escaped = r"\# \*a\* \_\_b\_\_ \~\~c\~\~ \`d\` \|\|e\|\| \[f](http://g.test/h_i_j) \<@1> \> k \- l "
     assert shown == escaped + r"\\"
+
+
+def test_a_symbol_leads_to_its_series_and_nowhere_else(api: service.Discord) -> None:
+    """A query may call a symbol what it likes; an address too long for a field is left out."""
+    channel(api).deliver(
+        notice(firing(symbol="a](http://g.test/) @everyone"), series_link="https://o.test/s/a)b")
+    )
+    assert embed(api)["fields"][-1]["value"] == r"[a\](http://g.test/) @everyone](https://o.test/s/a%29b)"
+    assert api.called == []
+    channel(api).deliver(notice(series_link="https://oculus.example/" + "a" * 1024))
+    assert [field["name"] for field in embed(api)["fields"]] == ["Severity", "Value", "Began"]
 
 
 def test_a_template_is_text_unless_it_is_markup(api: service.Discord) -> None:
@@ -185,10 +197,11 @@ def test_an_embed_that_is_not_taken_arrives_as_plain_text(api: service.Discord) 
     why = "Invalid Form Body: embeds.0.url: Not a well formed URL."
     assert told == f"message 1407998877665544333, as plain text, since Discord said: {why}"
     assert why in log.text
-    title, late, line, *_, link = api.posted[0]["content"].splitlines()
+    title, late, line, *_, link, series = api.posted[0]["content"].splitlines()
     assert title == rf"<@&{ROLE}> **🔴 \[critical] btc\_price (crypto.price.btc\_usd)**"
     assert "late" in late
     assert (line, link) == ("BTC crossed $100k (for 16 min)", "<http://watch:8080/alerts/1>")
+    assert series == f"<{SERIES}>"
     assert api.called == [f"<@&{ROLE}>"]
     made.deliver(notice(*[firing(message="_" * 500)] * 40, link="http://watch:8080/alerts/1"))
     assert "more\n<http" in api.posted[1]["content"]

@@ -49,7 +49,7 @@ def steps(second: float, text: str) -> list[Transition]:
     return [step(second, word[0], word[1:]) for word in text.split()]
 
 
-def told(message: Message) -> str:
+def told(message: Message[Transition]) -> str:
     """Return a message as such a text."""
     words = [f"+{found.symbol}" for found in message.firing] + [
         f"-{found.symbol}" for found in message.resolved
@@ -64,7 +64,7 @@ def play(
 
     Nothing arrives within `broken`. After each call the group is stored and taken up again.
     """
-    group = Group(plan)
+    group: Group[Transition] = Group(plan)
     found = []
     waiting = [(at(second), steps(second, text)) for second, text in events]
     while True:
@@ -72,7 +72,7 @@ def play(
         arrives = waiting[0][0] if waiting else at(until) + 1
         if due is not None and due < arrives and due <= at(until):
             message = group.flush(due)
-            group = Group.of_json(group.to_json(), plan)
+            group = Group.of_json(group.to_json(), plan, Transition.of_json)
             second = (due - START) / SECOND
             if message is not None and not broken[0] <= second < broken[1]:
                 found.append((second, told(message)))
@@ -82,7 +82,7 @@ def play(
                 group.take(transition)
         else:
             return found
-        group = Group.of_json(group.to_json(), plan)
+        group = Group.of_json(group.to_json(), plan, Transition.of_json)
 
 
 Story = tuple[dict[str, Any], list[tuple[float, str]], float, list[tuple[float, str]]]
@@ -225,7 +225,7 @@ def test_a_message_says_what_it_is_for() -> None:
 
 def test_what_changes_while_a_message_is_on_its_way_is_told_next() -> None:
     """Neither an alert that came after it was written nor one that fired again counts as told."""
-    group = Group()
+    group: Group[Transition] = Group()
     for one in steps(0, "+a +b +c"):
         group.take(one)
     assert told(group.flush(at(30)) or Message()) == "+a +b +c"
@@ -241,7 +241,7 @@ def test_what_changes_while_a_message_is_on_its_way_is_told_next() -> None:
 
 def test_a_reminder_that_is_asked_for_meanwhile_is_not_lost() -> None:
     """The message on its way was written before."""
-    group = Group()
+    group: Group[Transition] = Group()
     group.take(step(0, "+", "a"))
     group.flush(at(30))
     group.sent(at(30))
@@ -257,7 +257,7 @@ def test_a_reminder_that_is_asked_for_meanwhile_is_not_lost() -> None:
 def test_the_seconds_that_sending_takes_put_no_reminder_off() -> None:
     """Those of a long outage do: who has just heard needs no reminder."""
     plan = Plan(repeat=600)
-    group = Group(plan)
+    group: Group[Transition] = Group(plan)
     group.take(step(0, "+", "a"))
     group.flush(at(30))
     group.sent(at(45))
@@ -269,7 +269,7 @@ def test_the_seconds_that_sending_takes_put_no_reminder_off() -> None:
 
 def test_nothing_is_told_before_it_is_due() -> None:
     """Nor when there is nothing, nor twice at once; and what was not given out cannot have arrived."""
-    group = Group()
+    group: Group[Transition] = Group()
     assert (group.due, group.flush(at(0)), bool(group)) == (None, None, False)
     group.sent(at(0))
     group.take(step(0, "+", "a"))
@@ -343,7 +343,7 @@ def test_a_restart_forgets_no_group() -> None:
 def test_what_another_version_stored_is_no_group(text: str) -> None:
     """It is told as a mistake that can be caught."""
     with pytest.raises(ValueError, match="not a group of alerts"):
-        Group.of_json(text)
+        Group.of_json(text, Plan(), Transition.of_json)
 
 
 @pytest.mark.parametrize("back", [3600.0, -3600.0])

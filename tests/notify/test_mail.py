@@ -16,6 +16,7 @@ import pytest
 import trustme
 from gevent import subprocess
 
+from oculus.notify import mail_page
 from oculus.notify.mail import Email
 from tests.notify.made import after, firing, mistakes_in, notice, read, refusal, resolved
 from tests.support.daemon import ROOT
@@ -100,9 +101,25 @@ def test_a_mail_arrives_over_tls_with_login(serve: Callable[[str], Server], how:
     page = html.get_content()
     assert "&lt;slow&gt; &amp; näh" in page
     assert told.link in page
+    assert f'href="{told.series_link}"' in page
+    assert text.get_content().splitlines()[-2:] == [told.link, told.series_link]
     (picture,) = [part for part in mail.walk() if part.get_content_type() == "image/png"]
     assert f"cid:{picture['Content-ID'].strip('<>')}" in page
     assert picture.get_content().startswith(b"\x89PNG\r\n")
+
+
+def test_severities_are_words_where_they_differ() -> None:
+    """Not every reader sees their colours; where all are the same the head of the mail tells it."""
+    steps = [
+        firing(severity="warn", symbol="net.http.a.rtt"),
+        firing(severity="error", symbol="net.http.b.rtt"),
+    ]
+    page = mail_page.html(mail_page.page_of(notice(*steps)))
+    assert "warn, net.http.a.rtt" in page
+    assert "error, net.http.b.rtt" in page
+    same = mail_page.html(mail_page.page_of(notice(steps[0], steps[0])))
+    assert "warn, net" not in same
+    assert "warn · firing" in same
 
 
 def test_an_end_is_in_the_thread_of_its_beginning(serve: Callable[[str], Server]) -> None:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import pytest
 
+from oculus.clock import now
 from oculus.config.settings import ChannelSettings
 from oculus.errors import OculusError
 from oculus.model import AlertState, Event, Micros, Transition
 from oculus.notify import CHANNELS, channel_class
 from oculus.notify.base import Channel
-from oculus.notify.courier import Outcome
+from oculus.notify.courier import Courier, Held, Outcome
 from oculus.notify.outbox import Outbox
 from tests.support.log import logged
 
@@ -26,10 +27,13 @@ class World:
 
     def __init__(self, *channels: str) -> None:
         self.outcomes: list[tuple[str, int, str]] = []
+        self.states: dict[str, str | None] = {}
+        self.given_up: list[str] = []
+        self.stored: dict[str, list[tuple[int, Event | None]]] = {}
         self.passed_on: list[tuple[int, str]] = []
         self.running: list[str] = []
         self.down = False
-        self.outbox = Outbox(self._settle, lambda event: None, self._spawn, self._end)
+        self.outbox = Outbox(self, lambda event: None, self._spawn, self._end)
         self.configure(*channels)
 
     def configure(self, *channels: str, **settings: Any) -> None:
@@ -42,18 +46,32 @@ class World:
     def _end(self, *names: str) -> None:
         self.running = [name for name in self.running if name not in names]
 
-    def _settle(
+    def settle(
         self,
         outcomes: Sequence[tuple[str, Outcome]],
         states: Mapping[str, str | None],
         passed_on: Sequence[tuple[int, str]],
     ) -> None:
+        """Note what is to be stored."""
         if self.down:
             raise OculusError("no disk")
         self.outcomes += [(name, one.event, one.state) for name, one in outcomes]
+        self.states |= states
         self.passed_on += passed_on
 
-    def waiting(self) -> dict[str, int]:
+    def give_up(self, channels: Collection[str], at: Micros, told: str) -> None:
+        """Note which channels are gone."""
+        self.given_up += channels
+
+    def waiting(self, channel: str, held: Sequence[int], limit: int) -> Sequence[tuple[int, Event | None]]:
+        """Return what waits in the store."""
+        return [found for found in self.stored.get(channel, ()) if found[0] not in held]
+
+    def events(self, ids: Sequence[int]) -> Mapping[int, Event]:
+        """Return events, of which there are none."""
+        return {}
+
+    def held(self) -> dict[str, int]:
         """Return how many steps wait for each channel."""
         return {name: courier.waiting for name, courier in self.outbox.couriers.items()}
 
@@ -118,7 +136,7 @@ def test_what_was_stored_is_handed_over() -> None:
     world = World("ops", "mail")
     events = [Event(Micros(1), "x", "system", "info", "other"), world.outbox.event(step("ops", "mail"))]
     world.outbox.stored(7, events)
-    assert world.waiting() == {"ops": 1, "mail": 1}
+    assert world.held() == {"ops": 1, "mail": 1}
     world.configure("mail")
     assert world.outcomes == [("ops", 8, "failed")]
     assert world.running == ['channel "mail"']
@@ -127,13 +145,17 @@ def test_what_was_stored_is_handed_over() -> None:
 def test_what_waited_is_taken_up_again() -> None:
     """By the channels that are there still; what nobody can read, or tell, is given up."""
     world = World("ops")
-    event = step("ops").event()
+    event = step("ops", ts=now()).event()
     broken = Event(Micros(1), "x", "alert", "warn", "m", {"rule": "r"})
-    world.outbox.restore(
-        [(1, "ops", event), (2, "gone", event), (3, "ops", broken)], {"notice/gone/[]": "{}"}
-    )
-    assert world.waiting() == {"ops": 1}
-    assert world.outcomes == [("gone", 2, "failed"), ("ops", 3, "failed")]
+    world.stored["ops"] = [(1, event), (3, broken), (4, None)]
+    world.outbox.restore({"ops": 3, "gone": 1}, {"notice/gone/[]": "{}"})
+    assert world.held() == {"ops": 3}
+    assert (world.given_up, world.states) == (["gone"], {"notice/gone/[]": None})
+    courier = world.outbox.couriers["ops"]
+    assert isinstance(courier, Courier)
+    courier.step()
+    assert world.held() == {"ops": 1}
+    assert world.outcomes == [("ops", 3, "failed"), ("ops", 4, "failed")]
 
 
 def test_a_database_that_takes_nothing_holds_up_no_alert() -> None:
@@ -143,10 +165,10 @@ def test_a_database_that_takes_nothing_holds_up_no_alert() -> None:
     given = step("ops")
     event = world.outbox.event(given)
     world.outbox.send_unstored(event, given)
-    assert world.waiting() == {"ops": 1}
+    assert world.held() == {"ops": 1}
     world.down = False
     world.outbox.stored(9, [event])
-    assert world.waiting() == {"ops": 1}
+    assert world.held() == {"ops": 1}
     world.configure()
     assert world.outcomes == [("ops", 9, "failed")]
 
@@ -154,12 +176,21 @@ def test_a_database_that_takes_nothing_holds_up_no_alert() -> None:
 def test_what_one_gives_up_another_tells() -> None:
     """The log too."""
     world = World("ops", "mail")
-    world.outbox._pass_on("mail", [(4, step("ops"))])
-    assert world.passed_on == [(4, "mail")]
-    assert world.waiting() == {"ops": 0, "mail": 1}
+    given = {number: step("ops", labels={"number": str(number)}) for number in (4, -1, 5)}
+    held = [Held.of(number, given[number]) for number in (4, -1)]
+
+    def words(wanted: Sequence[Held]) -> list[Transition]:
+        return [given[one.event] for one in wanted]
+
+    world.outbox._pass_on("mail", held, words)
+    assert world.passed_on == [(4, "mail")]  # the other one is not stored
+    assert world.held() == {"ops": 0, "mail": 2}
+    world.down = True
+    world.outbox._pass_on("mail", [Held.of(5, given[5])], words)
+    assert world.held() == {"ops": 0, "mail": 3}
     with logged() as log:
-        world.outbox._pass_on("log", [(4, step("ops"))])
-    assert len(log.lines) == 1
+        world.outbox._pass_on("log", held, words)
+    assert len(log.lines) == 2
 
 
 def test_a_changed_channel_keeps_what_waits() -> None:
@@ -167,8 +198,10 @@ def test_a_changed_channel_keeps_what_waits() -> None:
     world = World("ops")
     world.outbox.stored(1, [world.outbox.event(step("ops"))])
     world.configure("ops", most=5)
-    assert world.waiting() == {"ops": 1}
-    assert world.outbox.couriers["ops"].settings.most == 5
+    assert world.held() == {"ops": 1}
+    settings = world.outbox.couriers["ops"].settings
+    assert isinstance(settings, ChannelSettings)
+    assert settings.most == 5
 
 
 @pytest.mark.parametrize("kind", CHANNELS)

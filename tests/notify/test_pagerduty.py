@@ -11,7 +11,7 @@ import pytest
 
 from oculus.notify.base import Undelivered
 from oculus.notify.pagerduty import PagerDuty
-from tests.notify.made import LINK, after, firing, mistakes_in, notice, read, refusal, resolved
+from tests.notify.made import LINK, SERIES, after, firing, mistakes_in, notice, read, refusal, resolved
 from tests.standins import faults
 from tests.standins.pagerduty import KEY
 from tests.standins.pagerduty import PagerDuty as Service
@@ -40,7 +40,10 @@ def test_an_alert_is_an_incident(service: Service) -> None:
     link = "http://oculus.example.test/alerts/7"
     assert channel(service, "source: oculus").deliver(notice(step, link=link)) == "1 triggered"
     (event,) = service.events
-    assert event.pop("links") == [{"href": link, "text": "Open in Oculus"}]
+    assert event.pop("links") == [
+        {"href": link, "text": "Open in Oculus"},
+        {"href": SERIES, "text": "crypto.price.btc_usd"},
+    ]
     expected = payload("pagerduty-trigger-request.json")
     assert event["payload"].pop("custom_details") == {
         "value": 100_012.5, "explanation": "crypto.price.btc_usd (100012.5) > 100000", "began": "12:00 UTC",
@@ -197,8 +200,10 @@ def test_what_a_failure_means(service: Service, fault: faults.Fault, permanent: 
 
 def test_the_link_leads_to_the_alert(service: Service) -> None:
     """And the client's to Oculus itself."""
-    channel(service).deliver(notice())
-    assert service.events[0]["links"][0]["href"] == LINK
+    channel(service).deliver(notice(firing("a"), firing("b", symbol="net.http.b.up")))
+    first, second = ([link["href"] for link in event["links"]] for event in service.events)
+    assert first == [LINK, SERIES]
+    assert second == ["https://oculus.example/rules/b"]  # the notice's links are about the first
     assert service.events[0]["client_url"] == "https://oculus.example"
 
 

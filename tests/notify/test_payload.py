@@ -10,8 +10,8 @@ import pytest
 from oculus.model import Operand
 from oculus.notify import payload
 from oculus.notify.notice import Notice
-from oculus.notify.plain import LONGEST, clock, home, one_line, text_of
-from tests.notify.made import LINK, MINUTE, NOON, after, firing, notice, resolved
+from oculus.notify.plain import LONGEST, clock, home, one_line, page, text_of
+from tests.notify.made import LINK, MINUTE, NOON, SERIES, after, firing, notice, resolved
 from tests.standins.text import payload as documented
 
 # -- text -------------------------------------------------------------------------------------------------
@@ -33,15 +33,36 @@ def test_an_explanation_is_not_told_twice() -> None:
 
 
 def test_several_alerts_are_a_line_each() -> None:
-    """Each line says what the title cannot say of all: rule, severity, that it is over."""
+    """Each says what the title cannot say of all: rule, severity, that it is over; and why, below it."""
     told = notice(
         firing("a", message="one"), firing("b", message="two", severity="warn"),
         resolved("a", message="three"), more=4,
     )  # fmt: skip
+    why = "crypto.price.btc_usd (100012.5) > 100000"
     assert text_of(told).split("\n") == [
-        "[critical] a: one (for 2 min)", "[warn] b: two (for 2 min)", "resolved: a: three (lasted 14 min)",
-        "… +4 more",
+        "[critical] a: one (for 2 min)", why, "[warn] b: two (for 2 min)", why,
+        "resolved: a: three (lasted 14 min)", "… +4 more",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("value", "message", "told"),
+    [
+        (17.5, "hot", "hot (for 2 min), 17.5"),
+        (17.5, "17.5 degrees", "17.5 degrees (for 2 min)"),
+        (7.0, "17.5 degrees", "17.5 degrees (for 2 min), 7"),
+        (17.0, "17.5 degrees", "17.5 degrees (for 2 min), 17"),
+        (None, "hot", "hot (for 2 min)"),
+        (17.52, "t (17.5) > 1", "t (17.5) > 1 (for 2 min)"),  # the condition, in fewer digits
+    ],
+)
+def test_of_many_alerts_each_has_its_value(value: float | None, message: str, told: str) -> None:
+    """In place of its condition, which would double the lines; not where the message has it."""
+    steps = [
+        firing(symbol=f"t{number}", value=value, message=message, explanation="t (17.5) > 1")
+        for number in range(6)
+    ]
+    assert set(text_of(notice(*steps)).split("\n")) == {told}
 
 
 def test_a_late_notice_says_so() -> None:
@@ -59,7 +80,7 @@ def test_what_does_not_fit_is_cut_at_a_line() -> None:
     *lines, left, late = text.split("\n")
     assert left == f"… +{107 - len(lines)} more"
     assert late.startswith("Sent 28 min late")
-    assert all(line.endswith("(for 30 min)") for line in lines)
+    assert all(line.endswith("(for 30 min), 100012.5") for line in lines)
 
 
 @pytest.mark.parametrize("measure", [len, lambda text: len(json.dumps(text))], ids=["characters", "bytes"])
@@ -90,8 +111,21 @@ def test_the_address_of_oculus_is_the_beginning_of_the_link() -> None:
     """It may be served below a path."""
     assert home(LINK) == "https://oculus.example"
     assert home("https://h.example/oculus/alerts/7") == "https://h.example/oculus"
+    assert home("https://h.example/alerts/rules/slow%20one") == "https://h.example/alerts"
+    assert home("https://h.example/oculus/rules") == "https://h.example/oculus"
     assert home("https://h.example/series?x=1") == "https://h.example"
     assert home("") == ""
+
+
+def test_the_link_of_each_alert() -> None:
+    """That of a notice leads to its first alert; the others have their rules' pages."""
+    told = notice(firing("a"), firing("b c/d"), link="https://h.example/oculus/alerts/7")
+    assert [page(step, told) for step in told.alerts] == [
+        "https://h.example/oculus/alerts/7", "https://h.example/oculus/rules/b%20c%2Fd",
+    ]  # fmt: skip
+    assert [page(step, notice(*told.alerts, link="")) for step in told.alerts] == ["", ""]
+    theirs = payload.alertmanager(told, "ops")
+    assert [alert["generatorURL"] for alert in theirs["alerts"]] == [page(step, told) for step in told.alerts]
 
 
 # -- Oculus's own form ------------------------------------------------------------------------------------
@@ -103,9 +137,11 @@ def test_the_own_form_has_every_fact() -> None:
     alert, ended = told.pop("alerts")
     assert told == {
         "id": "0f1e2d3c4b5a69788796", "reason": "first", "state": "firing", "severity": "critical",
-        "title": "[critical] several rules", "link": LINK, "at": "2026-08-20T12:02:00.000Z",
-        "sent_at": "2026-08-20T12:16:00.000Z", "late": 840.0, "group": {"rule": "btc_price"}, "more": 1,
-        "text": "btc_price: BTC crossed $100k (for 16 min)\nresolved: b: BTC crossed $100k (lasted 14 min)\n"
+        "title": "[critical] several rules", "link": LINK, "series_link": SERIES,
+        "at": "2026-08-20T12:02:00.000Z", "sent_at": "2026-08-20T12:16:00.000Z", "late": 840.0,
+        "group": {"rule": "btc_price"}, "more": 1,
+        "text": "btc_price: BTC crossed $100k (for 16 min)\ncrypto.price.btc_usd (100012.5) > 100000\n"
+        "resolved: b: BTC crossed $100k (lasted 14 min)\n"
         "… +1 more\nSent 14 min late; it began at 12:00 UTC.",
     }  # fmt: skip
     assert alert == {

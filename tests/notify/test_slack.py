@@ -11,7 +11,7 @@ import pytest
 from oculus.model import SEVERITIES
 from oculus.notify.base import Undelivered
 from oculus.notify.slack import Slack
-from tests.notify.made import LINK, after, firing, mistakes_in, notice, read, refusal, resolved
+from tests.notify.made import LINK, SERIES, after, firing, mistakes_in, notice, read, refusal, resolved
 from tests.standins import faults
 from tests.standins import slack as service
 from tests.standins.slack import CHANNEL, HOOK, SECRET, TOKEN
@@ -59,22 +59,24 @@ def shown(message: dict[str, Any]) -> list[str]:
     return texts
 
 
+TO_SERIES = f"<{SERIES}|crypto.price.btc_usd>"
 TITLE = f"*<{LINK}|🔴 [critical] btc_price (crypto.price.btc_usd)>*"
 
 
 @BOTH
 def test_an_alert_arrives_as_blocks(api: service.Slack, make: Make) -> None:
-    """Title with the link, what happened and why, and the facts, beside a bar; and all as one text, too."""
+    """Title with the link, what happened and why, the facts, and the series; and all as one text, too."""
     told = make(api).deliver(notice(history=(1.0, 2.0)))
     assert told == ("ok" if make is by_webhook else "ts 1787227200.000100")
     (message,) = api.posted
     assert shown(message) == [
         TITLE,
         "BTC crossed $100k (for 2 min)\n_crypto.price.btc_usd (100012.5) &gt; 100000_",
-        "*Severity*\ncritical", "*Value*\n100012.5", "*Began*\n12:00 UTC", "*Lately*\n▁█",
+        "*Severity*\ncritical", "*Value*\n100012.5", "*Began*\n12:00 UTC", "*Lately*\n▁█", TO_SERIES,
     ]  # fmt: skip
     assert message["attachments"][0]["color"] == "#E74C3C"
     assert message["text"].splitlines()[:2] == [TITLE, "BTC crossed $100k (for 2 min)"]
+    assert message["text"].splitlines()[-1] == TO_SERIES
     assert message.get("channel") == (None if make is by_webhook else CHANNEL)
 
 
@@ -90,7 +92,7 @@ def test_each_severity_has_its_colour_and_an_end_has_its_own(api: service.Slack)
 def test_a_late_message_says_so(api: service.Slack) -> None:
     """By how much, and when what it tells began; in the text, too."""
     by_webhook(api).deliver(notice(sent_at=after(16)))
-    assert "14 min late" in shown(api.posted[0])[-1]
+    assert "14 min late" in shown(api.posted[0])[-2]
     assert "14 min late" in api.posted[0]["text"]
 
 
@@ -102,9 +104,15 @@ def test_what_a_text_says_calls_nobody_and_means_nothing(api: service.Slack, tex
     assert shown(api.posted[0])[1] == f"{escaped} (for 2 min)\n_{escaped * 2}_"
 
 
+def test_a_symbol_leads_to_its_series_and_nowhere_else(api: service.Slack) -> None:
+    """A query may call a symbol what it likes."""
+    by_webhook(api).deliver(notice(firing(symbol="a|b>&<!channel>")))
+    assert shown(api.posted[0])[-1] == f"<{SERIES}|a|b&gt;&amp;&lt;!channel&gt;>"
+
+
 def test_a_template_is_text_unless_it_is_markup(api: service.Slack) -> None:
     """The same text under both settings."""
-    told = notice(text="*hot* &amp; <https://a.test|cold>\nsecond", link="")
+    told = notice(text="*hot* &amp; <https://a.test|cold>\nsecond", link="", series_link="")
     by_webhook(api).deliver(told)
     by_webhook(api, "markup: true").deliver(told)
     assert [shown(message)[1:] for message in api.posted] == [

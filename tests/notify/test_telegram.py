@@ -10,7 +10,7 @@ import pytest
 
 from oculus.notify.base import Undelivered
 from oculus.notify.telegram import PARTS, Telegram
-from tests.notify.made import LINK, after, firing, mistakes_in, notice, read, refusal, resolved
+from tests.notify.made import LINK, SERIES, after, firing, mistakes_in, notice, read, refusal, resolved
 from tests.standins import faults
 from tests.standins import telegram as service
 from tests.standins.telegram import CHAT, LONGEST, TOKEN, units
@@ -43,7 +43,7 @@ def bold(message: service.Message) -> list[str]:
 
 
 def test_an_alert_arrives(api: service.Telegram) -> None:
-    """Title, line, condition, facts and link; the answer is the message's id."""
+    """Title, line, condition, facts and links; the answer is the message's id."""
     assert channel(api).deliver(notice()) == "message 5012"
     (message,) = api.posted
     assert message.text.splitlines() == [
@@ -52,6 +52,7 @@ def test_an_alert_arrives(api: service.Telegram) -> None:
         "crypto.price.btc_usd (100012.5) > 100000",
         "Value: 100012.5 · Began: 12:00 UTC",
         LINK,
+        SERIES,
     ]
     assert bold(message) == ["🔴 [critical] btc_price (crypto.price.btc_usd)"]
     assert (message.chat, message.topic, message.silent, message.preview) == (CHAT, 0, False, False)
@@ -132,7 +133,7 @@ def test_what_may_come_without_a_sound(api: service.Telegram) -> None:
 
 
 def test_a_long_notice_comes_in_parts_that_end_at_lines(api: service.Telegram) -> None:
-    """Each within 4,096 UTF-16 units without the markup; each alert is there once, the link at the end."""
+    """Each within 4,096 UTF-16 units without the markup; each alert is there once, the links at the end."""
     steps = [
         firing(message=f"😀 alert {index} is <&> " + "x" * 100, symbol=f"a.b{index}") for index in range(100)
     ]
@@ -140,9 +141,9 @@ def test_a_long_notice_comes_in_parts_that_end_at_lines(api: service.Telegram) -
     assert told.startswith("messages 5012, 5013, ")
     lines = [line for message in api.posted for line in message.text.splitlines()]
     assert [line for line in lines if line.startswith("•")] == [
-        f"• 😀 alert {index} is <&> {'x' * 100} (for 2 min), a.b{index}" for index in range(100)
+        f"• 😀 alert {index} is <&> {'x' * 100} (for 2 min), a.b{index} = 100012.5" for index in range(100)
     ]
-    assert lines[-1] == LINK
+    assert lines[-2:] == [LINK, SERIES]
     assert all(LONGEST - 400 < units(message.text) <= LONGEST for message in api.posted[:-1])
 
 
@@ -152,7 +153,7 @@ def test_a_notice_has_no_more_than_so_many_parts(api: service.Telegram) -> None:
     channel(api).deliver(notice(*steps, more=7))
     assert len(api.posted) == PARTS
     shown = sum(message.text.count("•") for message in api.posted)
-    assert api.posted[-1].text.splitlines()[-2:] == [f"… +{100 - shown + 7} more", LINK]
+    assert api.posted[-1].text.splitlines()[-3:] == [f"… +{100 - shown + 7} more", LINK, SERIES]
 
 
 def test_a_second_try_goes_on_where_the_first_broke_off(api: service.Telegram) -> None:

@@ -119,6 +119,8 @@ class ByHand:
         for found in rules:
             if found.settings.sql and not found.settings.schedule:
                 self.query(second)
+        altered = self.world.engine.altered()
+        self.kept |= {key.removeprefix(STORED): text for key, text in altered.items()}
 
     def query(self, second: float) -> None:
         """Run the rule's query."""

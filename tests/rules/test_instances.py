@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import time
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -223,6 +225,47 @@ def test_an_alert_is_quiet_while_what_it_depends_on_fires() -> None:
     ]  # fmt: skip
 
 
+def test_a_cause_is_looked_up_among_thousands() -> None:
+    """When a switch takes five thousand hosts with it, a pass must not compare each with each."""
+    world = World(
+        rule("host.*.up == 0", name="down", limit=10_000),
+        rule("site.*.up == 0", limit=10_000, depends_on=("down",), equal=("host",)),
+    )
+    for number in range(5_000):
+        for kind in ("host", "site"):
+            world.tags[f"{kind}.h{number}.up"] = Tags({"host": f"h{number}"})
+            world.set(0, f"{kind}.h{number}.up", 0 if kind == "site" or number else 1)
+    began = time.process_time()
+    steps = world.evaluate(0)
+    assert time.process_time() - began < 8  # each with each takes some 15
+    told = [step.symbol for step in steps if step.rule == "r" and not step.suppressed]
+    assert told == ["site.h0.up"]  # the one host that is up
+    assert len(steps) == 9_999
+    world.set(1, "host.h7.up", 1)
+    assert [(step.symbol, step.suppressed) for step in world.evaluate(1)] == [
+        ("host.h7.up", ""), ("site.h7.up", ""),
+    ]  # fmt: skip
+
+
+def test_causes_that_lack_a_label_are_like_alerts_that_lack_it() -> None:
+    """A missing label is an empty one; a cause that is over is none, nor is one of a rule that is gone."""
+    effect = rule("x > 1", name="effect", depends_on=("cause",), equal=("place", "floor"))
+    world = World(rule("cause.* > 1", name="cause"), effect)
+    world.tags["cause.a"] = world.tags["x"] = Tags({"place": "paris"})
+    world.tags["cause.b"] = Tags({"place": "paris", "floor": "1"})
+    world.set(0, "cause.b", 5)
+    world.set(0, "x", 5)
+    assert suppressed(world.evaluate(0)) == [("firing", ""), ("firing", "")]
+    world.set(1, "x", 0)
+    world.evaluate(1)
+    world.set(2, "cause.a", 5)
+    world.set(2, "x", 5)
+    why = "depends on cause, which fires"
+    assert suppressed(world.evaluate(2)) == [("firing", ""), ("firing", why)]
+    world.engine.replace([effect], at(3))
+    assert suppressed(world.evaluate(3)) == [("firing", "")]
+
+
 def test_an_alert_that_flaps_is_damped() -> None:
     """Beyond so many firings an hour nothing is told, until it calms down while it fires."""
     world = World(rule(flap=2))
@@ -315,15 +358,59 @@ def test_cooldown_and_damping_outlast_a_restart() -> None:
     assert after.steps(100, load=11) == FIRE
 
 
-@pytest.mark.parametrize("rules", [[], [rule("load > 9")]])
+@pytest.mark.parametrize(
+    "rules", [[], [rule("load > 9", severity="critical", channels=("ops", "log"))]], ids=["gone", "changed"]
+)
 def test_an_alert_of_a_rule_that_is_gone_ends(rules: list[Any]) -> None:
-    """The file was changed while the daemon was down."""
-    world = World(rule())
+    """The file was changed while the daemon was down. Its channels are told: they know that it fires."""
+    world = World(rule(severity="critical", channels=("ops", "log")))
     world.set(0, "load", 11)
     after, (end,) = restarted(world, remembered(*world.evaluate(0)), 60, *rules)
     assert (end.rule, end.previous, end.state) == ("r", "firing", "resolved")
     assert end.memory == ("alert/r/", None)
+    assert (end.severity, end.channels) == ("critical", ("ops", "log"))
     assert all(found.state == "inactive" for found in after.engine.rules)
+
+
+def test_what_an_earlier_version_remembered_is_taken() -> None:
+    """It did not write severity and channels."""
+    world = World(rule(channels=("ops",)))
+    world.set(0, "load", 11)
+    ((key, text),) = remembered(*world.evaluate(0)).items()
+    old = json.dumps({name: value for name, value in json.loads(text).items() if name not in ("severity", "channels")})
+    _, (end,) = restarted(world, {key: old}, 60)
+    assert (end.severity, end.channels) == ("warn", ("log",))
+    after, ended = restarted(world, {key: old}, 60, rule(channels=("ops",)))
+    assert (ended, after.state) == ([], "firing")
+
+
+def test_what_changes_without_a_step_is_told_once() -> None:
+    """Since when an alert only fires on is to be remembered: a restart is no reason to begin that anew."""
+    world = World(rule("x.* > 1", keep_firing_for=Seconds(60.0)))
+    world.set(0, "x.a", 5)
+    world.set(0, "x.b", 5)
+    fired = world.evaluate(0)
+    assert world.engine.altered() == {}
+    world.set(10, "x.a", 0)
+    assert world.evaluate(10) == []
+    altered = world.engine.altered()
+    assert list(altered) == [f"{STORED}r/a"]
+    assert world.engine.altered() == {}
+    world.evaluate(20)
+    assert world.engine.altered() == {}
+    stored = remembered(*fired) | {key.removeprefix(STORED): text for key, text in altered.items()}
+    after, _ = restarted(world, stored, 50, world.rule.settings)
+    after.set(69, "x.a", 0)
+    assert after.evaluate(69) == []
+    assert [step.symbol for step in after.evaluate(70)] == ["x.a"]
+    world.set(60, "x.a", 5)  # it holds again
+    assert world.evaluate(60) == []
+    (again,) = world.engine.altered().values()
+    assert json.loads(again)["keep_since"] is None
+    world.set(61, "x.a", 0)
+    world.evaluate(61)
+    world.engine.replace([], at(62))
+    assert world.engine.altered() == {}
 
 
 def test_instances_of_wildcards_and_rows_are_known_again() -> None:
@@ -395,15 +482,70 @@ def test_rules_are_loaded_while_others_run() -> None:
     world = World(rule("x.* > 1"))
     world.set(0, "x.a", 5)
 
-    def each(rules: Iterable[Any]) -> Iterator[Any]:
-        for settings in rules:
-            yield settings
+    begun = []
+
+    def each(items: Iterable[Any]) -> Iterator[Any]:
+        for item in items:
+            yield item
             world.set(1, "x.b", 5)
-            assert world.steps(1) == (AT_ONCE * 2 if settings.name == "r" else [])
+            begun.extend(world.steps(1))
 
     assert world.engine.replace([rule("x.* > 1"), rule("x.* > 3", name="new")], at(2), each) == []
+    assert begun == AT_ONCE * 2
     assert list(world.rule.instances) == ["a", "b"]
     assert [step.rule for step in world.evaluate(2)] == ["new", "new"]
+    assert world.engine.instances_of("x.b") == {"r": ["b"], "new": ["b"]}
+
+
+def test_many_rules_are_loaded_a_little_at_a_time() -> None:
+    """Others may run after each series of each rule, and nothing long is left for the end."""
+    world = World(rule("x.* > 1", name="old"))
+    world.engine.know(f"x.h{number}" for number in range(500))
+    passed = [time.perf_counter()]
+
+    def each(items: Iterable[Any]) -> Iterator[Any]:
+        for item in items:
+            yield item
+            passed.append(time.perf_counter())
+
+    world.engine.replace([rule("x.* > 1", name=f"r{number}") for number in range(40)], at(0), each)
+    end = time.perf_counter()
+    assert len(passed) > 500 * 40
+    assert end - passed[-1] < (end - passed[0]) / 10
+    assert len(world.engine.instances_of("x.h499")) == 40
+
+
+# -- steps that others run between ---------------------------------------------------------------------
+
+
+def test_others_may_run_between_two_steps() -> None:
+    """What a rule still has to say is dropped when it is replaced, or when the clock is moved: its time is no
+    more the present. The next pass says it."""
+    world = World(rule("x.* > 1"))
+    for name in "abcd":
+        world.set(0, f"x.{name}", 5)
+    steps = world.engine.steps(world.view(0), world.rule)
+    assert next(steps).symbol == "x.a"
+    world.engine.know(["x.e"])
+    world.engine.forget_all_but(())  # of what has no alert yet
+    assert next(steps).symbol == "x.b"
+    world.engine.shift(3600)
+    assert list(steps) == []
+    world.engine.know(["x.c", "x.d"])
+    steps = world.engine.steps(world.view(0), world.rule)
+    assert next(steps).symbol == "x.c"
+    ended = world.engine.replace([], at(1))
+    assert [(step.symbol, step.state) for step in ended] == [(f"x.{name}", "resolved") for name in "abc"]
+    assert list(steps) == []
+
+
+def test_rows_are_taken_one_after_the_other_too() -> None:
+    """A reload in between ends those that have begun, and no other begins."""
+    world = World(rule(sql="select …"))
+    steps = world.engine.steps_of_rows(world.rule, [{"a": "x"}, {"a": "y"}], at(0))
+    assert next(steps).labels == {"a": "x"}
+    assert [step.labels for step in world.engine.replace([], at(1))] == [{"a": "x"}]
+    assert list(steps) == []
 
 
 def test_what_a_query_brought_is_shown() -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
+
+import gevent
 
 from oculus.config.decode import Seconds
 from oculus.model import Micros, Transition
@@ -14,8 +16,14 @@ from oculus.rules.view import Point
 from tests.rules.world import World, at, rule
 
 
-def looped(world: World, told: list[Transition]) -> RuleLoop:
-    """Return the loop of a world at its second 0, in which each figure is 5 and each query has one row."""
+def looped(
+    world: World,
+    told: list[Transition],
+    remember: Callable[[Mapping[str, str]], None] = lambda memories: None,
+    takes: float = 0.0,
+) -> RuleLoop:
+    """Return the loop of a world at its second 0, in which each figure is 5, a fetch of them `takes` so many
+    seconds, and each query has one row."""
 
     def query(sql: str, params: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
         if sql == "fails":
@@ -27,9 +35,10 @@ def looped(world: World, told: list[Transition]) -> RuleLoop:
         return world.view(0)
 
     def fetch(wanted: Any, moment: Micros) -> Figures:
+        gevent.sleep(takes)
         return dict.fromkeys(wanted, 5.0)
 
-    return RuleLoop(world.engine, told.append, view, fetch, query, lambda: at(0))
+    return RuleLoop(world.engine, told.append, view, fetch, query, lambda: at(0), remember)
 
 
 def test_a_rule_that_fails_stops_no_other() -> None:
@@ -41,6 +50,44 @@ def test_a_rule_that_fails_stops_no_other() -> None:
     loop._evaluate(world.engine.rules, {})
     assert [step.rule for step in told] == ["b"]
     assert [found.health for found in world.engine.rules] == ["error", "ok"]
+
+
+def test_what_was_decided_before_a_fault_is_told() -> None:
+    """The alerts that came before it have begun: nobody would hear of them later."""
+    world, told = World(rule("x.* > 1")), list[Transition]()
+    for name in "abc":
+        world.set(0, f"x.{name}", 5)
+    loop = looped(world, told)
+    world.tags["x.b"] = None  # type: ignore[assignment]
+    loop._evaluate(world.engine.rules, {})
+    assert [step.symbol for step in told] == ["x.a"]
+    assert world.rule.health == "error"
+    del world.tags["x.b"]
+    loop._evaluate(world.engine.rules, {})
+    assert [step.symbol for step in told] == ["x.a", "x.b", "x.c"]
+
+
+def test_what_changes_without_a_step_is_handed_over() -> None:
+    """To be stored beside the events."""
+    world, kept = World(rule(keep_firing_for=Seconds(60.0))), dict[str, str]()
+    loop = looped(world, [], remember=kept.update)
+    world.set(0, "load", 11)
+    loop._evaluate(world.engine.rules, {})
+    assert kept == {}
+    world.set(0, "load", 5)
+    loop._evaluate(world.engine.rules, {})
+    assert list(kept) == ["alert/r/"]
+
+
+def test_passes_that_a_slow_store_leaves_out_are_counted() -> None:
+    """For the rules over time that were due: one pass takes three and a half of their turns."""
+    world = World(rule("avg(x, 5m) > 9", every=Seconds(0.01)), rule("avg(x, 1h) > 9", name="slow"))
+    loop = looped(world, [], takes=0.035)
+    loop.step_windows(100.0)
+    slow = world.engine.get("slow")
+    assert slow is not None
+    assert world.rule.missed >= 2
+    assert slow.missed == 0
 
 
 def test_a_query_that_fails_in_any_way_is_the_rules_health() -> None:

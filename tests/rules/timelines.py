@@ -295,10 +295,29 @@ TIMELINES: dict[str, Timeline] = {
         ((14, {"x": 11}), (RESTART, Change(restart=True)), (30, {"x": 5})),
         ((14, UP), (26, FIRES), (30, ENDS)),
     ),
-    "6 keep_firing_for begins anew (deviation): what only evaluations know is not stored": Timeline(
-        HIGH | {"keep_firing_for": "6s"},
+    "6 keep_firing_for goes on": Timeline(
+        HIGH | {"keep_firing_for": "12s"},
         ((10, {"x": 11}), (14, {"x": 5}), (RESTART, Change(restart=True)), (BACK, {"x": 5})),
-        ((10, AT_ONCE), (29, ENDS)),
+        ((10, AT_ONCE), (26, ENDS)),
+        (Check(25.5, "firing"),),
+    ),
+    "6 keep_firing_for that was over meanwhile ends at the next evaluation that finds it": Timeline(
+        HIGH | {"keep_firing_for": "7s"},
+        ((10, {"x": 11}), (14, {"x": 5}), (RESTART, Change(restart=True)), (24, {"x": 5})),
+        ((10, AT_ONCE), (24, ENDS)),
+    ),
+    "6 what held again before a restart is kept by nothing else after it": Timeline(
+        HIGH | {"keep_firing_for": "6s"},
+        (
+            (8, {"x": 11}), (11, {"x": 5}), (14, {"x": 11}), (RESTART, Change(restart=True)), (BACK, {"x": 5}),
+        ),
+        ((8, AT_ONCE), (29, ENDS)),
+        (Check(27.5, "firing"),),
+    ),
+    "6 a row that is gone is kept on": Timeline(
+        ROWS | {"keep_firing_for": "12s"},
+        ((10, {"x": 11}), (14, {"x": 5}), (RESTART, Change(restart=True))),
+        ((10, AT_ONCE), (26, ENDS)),
     ),
     "6 the cooldown goes on": Timeline(
         HIGH | {"cooldown": "17s"},

@@ -43,7 +43,9 @@ class World:
             started=at(started),
         )
 
-    def _silence(self, name: str, severity: Severity, labels: Mapping[str, str], now: Micros) -> str:
+    def _silence(
+        self, name: str, severity: Severity, labels: Mapping[str, str], now: Micros, since: Micros | None
+    ) -> str:
         return self.silenced.get(name, "")
 
     def set(self, second: float, symbol: str, value: float, interval: float = 0.0) -> None:

@@ -6,6 +6,7 @@ import json
 import math
 import struct
 import sys
+import time
 from typing import Any
 
 import pytest
@@ -129,6 +130,40 @@ def test_events_are_stored_with_their_ids(database: Database) -> None:
     assert json.loads(found[0][6]) == payload
     assert found[1] == (42, 4, "oculus", "system", "info", "started", "{}")
     assert ingest.next_event_id(database.connection) == 43
+
+
+def test_channels_and_memories_go_with_their_events(database: Database) -> None:
+    """Each delivery has its event's id; of memories with one key the last one counts, one of the batch's own last."""
+    made = [
+        Event(Micros(number), "r", "alert", "warn", "m", {}, (f"alert/{key}", text), channels)
+        for number, (key, text, channels) in enumerate(
+            [("a", "1", ("x", "y")), ("b", "1", ()), ("a", "2", ("x",)), ("b", None, ()), ("c", "1", ())]
+        )
+    ]
+    ingest.write_states(database.connection, {"alert/b": "0", "alert/d": "0"})
+    batch = Batch((), tuple(made), (("alert/c", "2"), ("alert/d", "1")))
+    ingest.write(database.connection, batch, 11)
+    assert rows(database, "select event, channel, state from deliveries order by all") == [
+        (11, "x", "waiting"), (11, "y", "waiting"), (13, "x", "waiting"),
+    ]  # fmt: skip
+    remembered = {"alert/a": "2", "alert/c": "2", "alert/d": "1"}
+    assert ingest.read_states(database.connection, "alert/") == remembered
+    ingest.write(database.connection, Batch(memories=(("alert/a", "3"),)), 16)
+    assert ingest.read_states(database.connection, "alert/") == remembered | {"alert/a": "3"}
+
+
+def test_a_thousand_alerts_at_once_are_stored_at_once(database: Database) -> None:
+    """When a whole network goes down, samples must not wait for seconds until all of its alerts are stored."""
+    storm = [
+        Event(Micros(number), "r", "alert", "warn", "down", {"n": number}, (f"alert/{number}", "{}"), ("x",))
+        for number in range(10_000)
+    ]
+    began = time.process_time()
+    write(database, events=tuple(storm))
+    assert time.process_time() - began < 10  # row by row it takes some 30
+    assert rows(database, "select count(*), min(id), max(id) from events") == [(10_000, 1, 10_000)]
+    assert rows(database, "select count(distinct event) from deliveries") == [(10_000,)]
+    assert len(ingest.read_states(database.connection, "alert/")) == 10_000
 
 
 def test_ids_begin_at_one(database: Database) -> None:

@@ -31,6 +31,17 @@ _FLAGS = (
     "--remote-debugging-port=0",
 )
 
+# The keys that tests press: what the browser calls them, and their numbers.
+_KEYS = {
+    "Tab": ("Tab", 9),
+    "Enter": ("Enter", 13),
+    "Escape": ("Escape", 27),
+    " ": ("Space", 32),
+    "ArrowUp": ("ArrowUp", 38),
+    "ArrowDown": ("ArrowDown", 40),
+    "a": ("KeyA", 65),
+}
+
 
 def find_chromium() -> str | None:
     """Return the browser's program: the one that CHROMIUM names, or one on the PATH."""
@@ -190,14 +201,16 @@ class Page:
         """Return the visible text of an element, or nothing when there is none."""
         return str(self.evaluate(f"document.querySelector({json.dumps(selector)})?.innerText ?? ''"))
 
-    def press(self, key: str) -> None:
-        """Press and release a key."""
-        codes = {"Tab": 9, "Enter": 13}
-        event: dict[str, Any] = {"key": key, "code": key, "windowsVirtualKeyCode": codes[key]}
-        if key == "Enter":
-            event["text"] = "\r"
-        self.send("Input.dispatchKeyEvent", type="keyDown", **event)
-        self.send("Input.dispatchKeyEvent", type="keyUp", key=key, code=key, windowsVirtualKeyCode=codes[key])
+    def press(self, key: str, *, control: bool = False) -> None:
+        """Press and release a key, with Control held where that is asked for."""
+        code, number = _KEYS[key]
+        event: dict[str, Any] = {"key": key, "code": code, "windowsVirtualKeyCode": number}
+        event["modifiers"] = 2 if control else 0
+        text = {} if control or key not in ("Enter", " ") else {"text": "\r" if key == "Enter" else key}
+        # What Control does with a letter is an editing command, which the system would add.
+        commands = {"commands": ["selectAll"]} if control and key == "a" else {}
+        self.send("Input.dispatchKeyEvent", type="keyDown", **event, **text, **commands)
+        self.send("Input.dispatchKeyEvent", type="keyUp", **event)
 
     def write(self, text: str) -> None:
         """Type a text into what has the focus."""

@@ -15,17 +15,26 @@ from oculus.clock import SECOND, ClockGuard, now
 from oculus.collectors.base import Context
 from oculus.collectors.heartbeats import Heartbeats
 from oculus.config import read_rules
-from oculus.config.settings import CollectorSpec, DatabaseSettings, RuleSettings, ServerSettings
+from oculus.config.settings import (
+    CollectorSpec,
+    DatabaseSettings,
+    RuleSettings,
+    ServerSettings,
+    StatusSettings,
+)
 from oculus.hindsight.backtest import Backtest
 from oculus.hindsight.backtest import backtest as replay
 from oculus.model import Batch, Event, Micros, Sample
+from oculus.notify.courier import Progress
 from oculus.pipe import Pipe
 from oculus.rules.engine import RuleEngine
 from oculus.rules.live import Live
 from oculus.rules.silence_keeper import SilenceKeeper
 from oculus.rules.silences import Silences
+from oculus.rules.uses import uses
 from oculus.rules.view import Point
 from oculus.storage import ingest
+from oculus.storage.copier import Copier
 from oculus.storage.database import Database
 from oculus.storage.latest import Latest
 from oculus.storage.readers import Readers
@@ -61,6 +70,9 @@ class Site:
         state: Callable[[str], str] = lambda symbol: "",
         heartbeats: Sequence[CollectorSpec] = (),
         backtest: Callable[..., Backtest] = replay,
+        progress: Callable[[int, str], Progress | None] = lambda event, channel: None,
+        every: Callable[[str], float] = lambda symbol: 0.0,
+        status: StatusSettings | None = None,
     ) -> None:
         self.database = Database(str(folder / "site.db"))
         self.pipe = Pipe(queue)
@@ -116,6 +128,11 @@ class Site:
             storage=self.upkeep.report,
             heartbeats=self.heartbeats,
             silences=self.silences,
+            copier=Copier(self.database),
+            uses=lambda symbol: uses(self.engine, symbol),
+            progress=progress,
+            every=every,
+            status=lambda: status or StatusSettings(),
         )
         self._web = WebServer(listener, services)
         self._web.start()

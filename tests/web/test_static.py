@@ -45,6 +45,8 @@ def test_every_file_is_served_as_it_is(files: Site) -> None:
         ("js/oculus.js", "text/javascript; charset=utf-8"),
         ("vendor/htmx/htmx.min.js", "text/javascript; charset=utf-8"),
         ("icons/oculus.svg", "image/svg+xml"),
+        ("icons/oculus-192.png", "image/png"),
+        ("manifest.webmanifest", "application/manifest+json"),
     ],
 )
 def test_files_have_the_type_that_nosniff_demands(files: Site, name: str, type: str) -> None:

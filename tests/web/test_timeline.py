@@ -192,7 +192,33 @@ def test_stored_steps_become_spans(
 ) -> None:
     """Whatever of a firing is on record."""
     expected = [(kind, at(start), None if end is None else at(end)) for kind, start, end in spans]
-    assert [tuple(span) for _, span in spans_of(found, active, START)] == expected
+    assert [span[:3] for _, span in spans_of(found, active, START)] == expected
+
+
+def test_a_bar_is_known_by_the_event_that_began_it() -> None:
+    """One of several firings is none in particular, and what began before the steps has no event."""
+    told = [
+        Step(at(1), A, "firing", "inactive", 7),
+        Step(at(2), A, "firing", "firing", 8),
+        Step(at(3), A, "resolved", "firing", 9),
+        Step(at(20), A, "pending", "inactive", 10),
+        Step(at(21), A, "firing", "pending", 11),
+        Step(at(30), B, "resolved", "firing", 12),
+    ]
+    found = spans_of(told, [(A, "firing", at(20))], START)
+    assert [(labels["symbol"][-1], span.kind, span.id) for labels, span in found] == [
+        ("a", "firing", 7), ("a", "pending", 10), ("b", "firing", 0), ("a", "firing", 11)
+    ]  # fmt: skip
+    assert [bar.id for bar in bars([span for _, span in found if span.kind == "firing"], START, END)] == [0]
+    assert [bar.id for bar in bars([found[0][1], found[3][1]], START, END)] == [7, 11]
+
+
+def test_a_lane_may_be_named_by_its_maker() -> None:
+    """Whatever else its labels are."""
+    found = timeline(
+        [(A, firing(1, 2)), (B, firing(1, 3))], START, END, name=lambda labels: labels["symbol"][-1]
+    )
+    assert [lane.label for lane in found.lanes] == ["b", "a"]
 
 
 def test_alerts_of_a_rule_do_not_mix() -> None:

@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, tzinfo
 
 from oculus.errors import ExpressionError
-from oculus.model import Operand
+from oculus.model import Micros, Operand
 from oculus.rules.expression import patterns
+from oculus.rules.expression.changes import next_change
 from oculus.rules.expression.functions import FUNCTIONS, Reader, age
+from oculus.rules.expression.levels import Level, levels
 from oculus.rules.expression.nodes import (
     Call,
     Names,
@@ -124,6 +127,15 @@ class _Bound:
         """The figures that it reads, each once."""
         calls = (node for node in readings(self._parsed.root) if isinstance(node, Call))
         return tuple(dict.fromkeys(window for call in calls for window in call.windows(self._names)))
+
+    def levels(self, symbol: str) -> Iterator[Level]:
+        """Yield the constants with which it compares a series."""
+        return levels(self._parsed.root, symbol, self._names)
+
+    def next_change(self, view: View, step: int) -> Micros | None:
+        """Return when it may come to something else without a sample, and without a value going stale; None:
+        never. Where that could be at any time it is `step` microseconds from now."""
+        return next_change(self._parsed.root, view, self._names, step) if self._parsed.passing else None
 
     def value(self, view: View) -> float | None:
         """Return the first number that it reads, which an alert shows; None when it is unknown.

@@ -6,7 +6,7 @@ A new function is one entry of FUNCTIONS, and one line of the manual's table.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -16,6 +16,10 @@ from oculus.windowed import Reduction, Window
 
 # Gives a number, or whether something holds; None is unknown.
 Reader = Callable[[View], float | None]
+
+# Gives the times, in microseconds, at which a function of a series and a window in seconds may come to
+# something else without a sample; those that are over may be among them.
+Turns = Callable[[View, str, float], Iterable[int]]
 
 # What follows the series, in this order: the level is any number expression, the other two are constants.
 Argument = Literal["quantile", "window", "level"]
@@ -35,7 +39,7 @@ class Given:
 @dataclass(frozen=True, slots=True)
 class Function:
     """A function of the language. `holds` tells one that is true or false, not a number, `passing` one whose
-    result can change as time passes, without a sample."""
+    result can change as time passes, without a sample: at `turns`, or at any time where it has none."""
 
     arguments: tuple[Argument, ...]
     build: Callable[[Given], Reader]
@@ -43,6 +47,7 @@ class Function:
     parameter: float = 0.0
     holds: bool = False
     passing: bool = False
+    turns: Turns | None = None
 
     def windows(self, symbol: str, seconds: float, parameter: float) -> tuple[Window, ...]:
         """Return the figures that it reads of a series; `parameter` is the quantile that was given."""
@@ -129,11 +134,24 @@ def _absent(given: Given) -> Reader:
         seconds = age(view, given.symbol)
         if seconds is not None and seconds < given.seconds:
             return False
-        # While nobody looked it may have come, and what has just begun to look has not missed it yet.
-        patience = min(given.seconds * SECOND, lookback(view.interval(given.symbol)))
-        return True if view.now - view.since >= patience else None
+        return True if view.now - view.since >= _patience(view, given.symbol, given.seconds) else None
 
     return read
+
+
+def _patience(view: View, symbol: str, seconds: float) -> int:
+    """Return for how long, in microseconds, one must have looked to tell that a series is absent.
+
+    While nobody looked it may have come, and what has just begun to look has not missed it yet.
+    """
+    return min(round(seconds * SECOND), lookback(view.interval(symbol)))
+
+
+def _absent_turns(view: View, symbol: str, seconds: float) -> Iterable[int]:
+    newest = view.newest(symbol)
+    if newest is not None:
+        yield newest + round(seconds * SECOND)
+    yield view.since + _patience(view, symbol, seconds)
 
 
 def _over_window(reduction: Reduction) -> Function:
@@ -157,7 +175,7 @@ FUNCTIONS: dict[str, Function] = {
     "age": Function((), lambda given: lambda view: age(view, given.symbol), passing=True),
     "crosses_above": Function(("level",), lambda given: _crosses(given, 1), holds=True),
     "crosses_below": Function(("level",), lambda given: _crosses(given, -1), holds=True),
-    "absent": Function(("window",), _absent, holds=True, passing=True),
+    "absent": Function(("window",), _absent, holds=True, passing=True, turns=_absent_turns),
     "market_open": Function(
         (), lambda given: lambda view: view.market_open(given.symbol), holds=True, passing=True
     ),

@@ -200,7 +200,7 @@ def compiled(node: Node, names: Names) -> Reader:
     if isinstance(node, TimeOfDay):
         return _time(node)
     if isinstance(node, Weekday):
-        return lambda view: _local(view, node.zone).weekday() in node.days
+        return lambda view: local_time(view.now, node.zone).weekday() in node.days
     operand = compiled(node.operand, names)
     change = _CHANGES[type(node)]
     return lambda view: None if (value := operand(view)) is None else change(value)
@@ -266,15 +266,16 @@ def _joined(parts: list[Reader], decisive: bool) -> Reader:
     return together
 
 
-def _local(view: View, zone: tzinfo) -> datetime:
-    return (_EPOCH + timedelta(microseconds=view.now)).astimezone(zone)
+def local_time(at: int, zone: tzinfo) -> datetime:
+    """Return what clocks in a zone show at a time in microseconds."""
+    return (_EPOCH + timedelta(microseconds=at)).astimezone(zone)
 
 
 def _time(node: TimeOfDay) -> Reader:
     first, last_, zone, past_midnight = node.first, node.last, node.zone, node.last <= node.first
 
     def within(view: View) -> bool:
-        local = _local(view, zone)
+        local = local_time(view.now, zone)
         minute = local.hour * 60 + local.minute
         return minute >= first or minute < last_ if past_midnight else first <= minute < last_
 
