@@ -53,7 +53,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         made = Path(folder) / "made.css"
         program = TOOLS / "node_modules" / ".bin" / "tailwindcss"
-        command = [program, "--input", TOOLS / "oculus.css", "--output", made, "--minify"]
+        command: list[str | Path] = [program, "--input", TOOLS / "oculus.css", "--output", made, "--minify"]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
         if done.returncode or not made.exists():
             sys.exit(f"{done.stdout}{done.stderr}The styles were not made.")

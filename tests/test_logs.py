@@ -43,6 +43,40 @@ def test_a_json_line_is_an_object() -> None:
     assert record == {"level": "warning", "message": "it is é\n{", "rule": "slow", "value": 1.5, "where": "x"}
 
 
+def test_the_last_records_are_kept() -> None:
+    """Each with its time, level, fields and traceback; a long one is cut."""
+    with logged(level="warning"):
+        before = logs.tail.count
+        logger.info("less than is logged")
+        for number in range(5):
+            logger.bind(n=number).warning("x" * 10_000 if number == 3 else "line\n{}", number)
+        try:
+            raise ValueError("boom")
+        except ValueError:
+            logger.exception("it broke")
+    assert logs.tail.count == before + 6
+    broke, last, cut = logs.tail.lines[:3]
+    assert (broke.level, broke.severity, broke.text) == ("error", 40, "it broke")
+    assert broke.trace.startswith("Traceback")
+    assert broke.trace.endswith("ValueError: boom")
+    assert (last.level, last.text, last.trace) == ("warning", "line\\n4 n=4", "")
+    assert cut.text == "x" * logs.LONGEST
+    assert abs(last.ts / 1e6 - time.time()) < 60
+
+
+def test_a_tail_forgets_the_oldest() -> None:
+    """There is a bound on what it keeps, and a count of all."""
+    tail = logs.Tail(most=3)
+    handler = logger.add(tail, format=lambda record: "{exception}", level="DEBUG")
+    try:
+        for number in range(5):
+            logger.debug("line {}", number)
+    finally:
+        logger.remove(handler)
+    assert [line.text for line in tail.lines] == ["line 4", "line 3", "line 2"]
+    assert tail.count == 5
+
+
 @pytest.mark.parametrize("zone", ["UTC", "Asia/Kolkata", "America/New_York"])
 def test_times_are_utc_wherever_the_host_is(zone: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A log from anywhere can be laid beside another."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
 from datetime import datetime
@@ -9,9 +10,10 @@ from typing import Any
 
 import pytest
 
+from oculus.clock import SECOND, now
 from tests.support import command
 from tests.support.daemon import Daemon
-from tests.support.servers import wait_for
+from tests.support.servers import HttpServer, ok, wait_for
 
 Start = Callable[..., Daemon]
 
@@ -194,3 +196,47 @@ def test_a_kill_between_firing_and_resolved_tells_nothing_twice(daemon: Start) -
     wait_for(lambda: [step[1] for step in steps(again, "hot")] == ["firing", "resolved"])
     wait_for(lambda: [step[1] for step in steps(again, "gone")] == ["firing", "resolved"])
     assert again.json("/api/rules/hot")["instances"] == []
+
+
+def test_the_end_of_an_alert_is_told_where_its_beginning_was(daemon: Start) -> None:
+    """Though its rule was removed while the daemon was down: who was woken by it hears that it is over."""
+    got: list[dict[str, Any]] = []
+
+    def hook(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
+        got.append(json.loads(environ["wsgi.input"].read()))
+        return ok(environ, start_response)  # type: ignore[return-value]
+
+    server = HttpServer(hook)
+    hook_options = f'type: webhook, url: "{server.url}/", group_wait: 0s, group_interval: 300ms'
+    channel = f"notifications: {{ops: {{{hook_options}}}}}\n"
+    rules = 'rules: [{name: hot, condition: "custom.t > 30", severity: critical, channels: [ops]}]'
+    oculus = daemon(QUICK + channel + rules)
+    push(oculus, custom__t=35)
+    wait_for(lambda: [message["state"] for message in got] == ["firing"])
+    wait_for(lambda: oculus.sql("select state from deliveries") == [["sent"]])
+    oculus.kill()
+    daemon(QUICK + channel)
+    wait_for(
+        lambda: [(message["state"], message["severity"]) for message in got[1:]] == [("resolved", "critical")]
+    )
+    server.stop()
+
+
+def test_a_kill_while_an_alert_is_kept_begins_nothing_anew(daemon: Start) -> None:
+    """It fires on after it held last; how long it has done so is not forgotten."""
+    config = QUICK + 'rules: [{name: hot, condition: "custom.t > 30", keep_firing_for: %s}]'
+    oculus = daemon(config % "1h")
+    push(oculus, custom__t=35)
+    wait_for(lambda: [step[1] for step in steps(oculus, "hot")] == ["firing"])
+    push(oculus, custom__t=20)
+    remembered = "select value::json->>'keep_since' from oculus_state where key = 'alert/hot/'"
+    since = wait_for(lambda: (found := oculus.sql(remembered)[0][0]) and int(found))
+    oculus.kill()
+    again = daemon(config % "6s")
+    assert again.json("/api/rules/hot")["state"] == "firing"
+    wait_for(lambda: now() > since + 6 * SECOND)
+    begun = now() / SECOND
+    push(again, custom__t=20)
+    wait_for(lambda: [step[1] for step in steps(again, "hot")] == ["firing", "resolved"])
+    (end,) = again.json("/api/alerts?rule=hot&state=resolved")["alerts"]
+    assert seconds(end["ts"]) - begun < 5  # at the first look, instead of 6 s after it

@@ -207,6 +207,14 @@ def test_lateness_is_counted_by_its_bound() -> None:
     assert watchdog.total == pytest.approx(2.5021)
 
 
+def test_the_worst_is_told_once() -> None:
+    """Each look at it begins anew."""
+    watchdog = Watchdog()
+    for lateness in (0.001, 0.25, 0.002):
+        watchdog.observe(lateness)
+    assert (watchdog.take_peak(), watchdog.take_peak()) == (0.25, 0.0)
+
+
 def test_quantiles_are_those_of_the_last_minute() -> None:
     """Old measurements go; before the first there is nothing to tell."""
     watchdog = Watchdog()

@@ -238,7 +238,7 @@ def _warn_of_addresses(
         names = ", ".join(told[:3]) + (f" and {len(told) - 3} more" if len(told) > 3 else "")
         mistakes.warn(
             server, "server.public_status",
-            f"everybody can read the addresses of {names} (give them a name, there or in status.names)",
+            f"everybody can read the addresses of {names} (give them a name, or one in status.names)",
         )  # fmt: skip
 
 

@@ -228,8 +228,8 @@ def _short(value: float, *, up: bool) -> str:
     if value == int(value) and abs(value) < 1e6:
         return str(int(value))
     size = 10.0 ** (math.floor(math.log10(abs(value))) - 3)
-    found = (math.ceil if up else math.floor)(value / size) * size
-    return f"{found:.4g}" if abs(found) < 1e4 else f"{found:.0f}"
+    found = (math.ceil if up else math.floor)(value / size) * size if size else value
+    return f"{found:.0f}" if 1e4 <= abs(found) < 1e12 else f"{found:.4g}"
 
 
 def _round(seconds: float) -> float:

@@ -159,6 +159,7 @@ class Courier:
         dress: Callable[[Notice, int | None], Notice] = lambda notice, event: notice,
         time_now: Callable[[], Micros] = now,
         chance: Callable[[], float] = random.random,
+        room: int = ROOM,
     ) -> None:
         """`dress` adds what is around the alerts, link and history, given the id of the first one's event."""
         self.name = name
@@ -172,10 +173,10 @@ class Courier:
         self._former: list[Parcel] = []  # those of a plan that groups by other labels
         self._held: set[int] = set()  # events that wait here, or whose outcome is not noted yet
         self._ended: dict[int, Outcome] = {}  # the latter
-        self._backlog = Backlog(shelf, ROOM)
+        self._backlog = Backlog(shelf, room)
         self._words: dict[int, Transition] = {}  # of the last steps, by their events
-        # What was taken before it was stored, by time and alert: it waits, or has its outcome.
-        self._early: dict[tuple[Micros, str], Held | Outcome] = {}
+        # What came before it was stored, by time and alert: it waits, has its outcome, or was not taken (None).
+        self._early: dict[tuple[Micros, str], Held | Outcome | None] = {}
         self._early_words: dict[int, Transition] = {}
         self._unstored = 0
         self._wake = Signal()
@@ -211,16 +212,23 @@ class Courier:
     def take(self, event: int | None, step: Transition) -> None:
         """Take a step of an alert, with its event's id once it is stored; without room it stays there."""
         if event is None:
-            self._unstored -= 1
-            held = Held.of(self._unstored, step)
-            self._early[step.ts, held.alert] = held
-            self._early_words[held.event] = step
-            _shorten(self._early, EARLY)
-            _shorten(self._early_words, EARLY)
-            self._take(held, step)
+            self._take_early(step)
         elif event not in self._held and not self._backlog.keeps(len(self._held)):
             self._take(Held.of(event, step), step)
         self._wake.set()
+
+    def _take_early(self, step: Transition) -> None:
+        """Take a step that is not stored yet, unless older ones wait in the store: it must come after them."""
+        held = None
+        if not self._backlog.left:
+            self._unstored -= 1
+            held = Held.of(self._unstored, step)
+            self._early_words[held.event] = step
+            _shorten(self._early_words, EARLY)
+        self._early[step.ts, step.alert] = held
+        _shorten(self._early, EARLY)
+        if held is not None:
+            self._take(held, step)
 
     def more(self, count: int) -> None:
         """Take up so many events that have been stored for this channel."""
@@ -255,19 +263,21 @@ class Courier:
 
     def number(self, event: int, step: Transition) -> None:
         """Note the id of a step that was taken before it was stored."""
-        found = self._early.pop((step.ts, step.alert), None)
-        if isinstance(found, Held):
+        unknown = Outcome(event, "sent", self._now(), told="sent before it was stored")
+        found = self._early.pop((step.ts, step.alert), unknown)
+        if found is None:
+            self.more(1)
+        elif isinstance(found, Outcome):
+            self._store([replace(found, event=event)])
+        else:
             number, found.event = found.event, event
             self._held.discard(number)
             self._held.add(event)
             if words := self._early_words.pop(number, None):
                 self._words[event] = words
-            for parcel in self._parcels.values():
-                if parcel.waiting.pop(number, None) is not None:
-                    parcel.waiting[event] = found
-        else:  # it has its outcome
-            told = found or Outcome(event, "sent", self._now(), told="sent before it was stored")
-            self._store([replace(told, event=event)])
+            waiting = self._parcel(found, step).waiting
+            if waiting.pop(number, None) is not None:
+                waiting[event] = found
 
     def give_up(self, told: str) -> None:
         """Note that nothing of what waits will be sent."""
@@ -287,9 +297,8 @@ class Courier:
             try:
                 labels = tuple((str(name), str(value)) for name, value in json.loads(key))
                 found = json.loads(text)
-                parcel = Parcel(
-                    Group.of_json(found["group"], self.plan, Held.of_json), tries=int(found["tries"])
-                )
+                group = Group.of_json(found["group"], self.plan, Held.of_json)
+                parcel = Parcel(group, tries=int(found["tries"]))
                 if found["notice"] is not None:
                     parcel.notice = _notice(found["notice"])
                     parcel.cut = parcel.notice.sent_at
@@ -541,14 +550,10 @@ class Courier:
         return f"{STORED}{self.name}/{json.dumps(labels)}"
 
     def _text(self, parcel: Parcel) -> str:
-        notice = parcel.notice
-        return json.dumps(
-            {
-                "group": parcel.group.to_json(),
-                "notice": None if notice is None else _stored(notice),
-                "tries": parcel.tries,
-            }
-        )
+        notice = None if parcel.notice is None else _stored(parcel.notice)
+        # Ten thousand members take a while: others run meanwhile.
+        group = parcel.group.to_json(slices)
+        return f'{{"notice":{json.dumps(notice)},"tries":{parcel.tries},"group":{group}}}'
 
     @property
     def waiting(self) -> int:

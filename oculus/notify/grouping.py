@@ -275,53 +275,55 @@ class Group(Generic[S]):
         if self._out is not None:
             self._out.at = Micros(self._out.at + step)
 
-    def to_json(self) -> str:
-        """Return all that it knows, for `of_json`."""
-        places = {alert: place for place, alert in enumerate(self._members)}
-
-        def short(alerts: Iterable[str]) -> list[int | str]:
-            """Name members by their places: an alert's own name is long."""
-            return [places.get(alert, alert) for alert in sorted(alerts)]
-
+    def to_json(self, paced: Callable[[list[S]], Iterable[S]] = iter) -> str:
+        """Return all that it knows, as it is now, for `of_json`. `paced` passes its steps through, and may
+        let others run meanwhile."""
         told, out = self._told, self._out
-        given = None
-        if out is not None:
-            times = [ts for _, ts in sorted(out.resolved.items())]
-            given = [out.at, short(out.firing), short(out.resolved), times]
-        return json.dumps(
-            {
-                "members": [step.to_json() for step in self._members.values()],
-                "told": [short(told.firing), short(told.resolved), told.at],
-                "out": given,
-                "began": self._began,
-                "flushed": self._flushed,
-                "touched": self._touched,
-                "again": self._again,
-            },
-            separators=(",", ":"),
-        )
+        # Each alert is named once, with the sets that it is in: names are long.
+        sets = set(told.firing), set(told.resolved), set[str]() if out is None else set(out.firing)
+        ended = {} if out is None else dict(out.resolved)
+        others = [sorted(each - self._members.keys()) for each in sets]
+        rest = {
+            "told": others[:2],
+            "out": others[2],
+            "ended": {alert: ts for alert, ts in ended.items() if alert not in self._members},
+            "told_at": told.at,
+            "out_at": None if out is None else out.at,
+            "began": self._began,
+            "flushed": self._flushed,
+            "touched": self._touched,
+            "again": self._again,
+        }
+        rows = []
+        for step in paced(list(self._members.values())):
+            alert = step.alert
+            marks = sum(1 << place for place, each in enumerate(sets) if alert in each)
+            rows.append(json.dumps([marks, ended.get(alert), step.to_json()], separators=(",", ":")))
+        return f'{{"members":[{",".join(rows)}],{json.dumps(rest)[1:]}'
 
     @classmethod
-    def of_json(cls, text: str, plan: Plan, read: Callable[[Any], S]) -> Group[S]:
-        """Return a group as it was stored; raises ValueError for what is none. The plan may be another.
+    def of_json(cls, given: Any, plan: Plan, read: Callable[[Any], S]) -> Group[S]:
+        """Return a group as it was stored, given as text or parsed; raises ValueError for what is none. The
+        plan may be another.
 
         `read` returns a step from what its `to_json` gave; raises KeyError, TypeError or ValueError.
         """
         group = cls(plan)
         try:
-            found: dict[str, Any] = json.loads(text)
-            steps = [read(step) for step in found["members"]]
-            alerts = [step.alert for step in steps]
-
-            def full(named: list[int | str]) -> list[str]:
-                return [alerts[alert] if isinstance(alert, int) else alert for alert in named]
-
-            group._members = dict(zip(alerts, steps, strict=True))
-            firing, resolved, at = found["told"]
-            group._told = _Told(set(full(firing)), set(full(resolved)), at)
-            if found["out"] is not None:
-                at, firing, resolved, times = found["out"]
-                group._out = _Out(at, set(full(firing)), dict(zip(full(resolved), times, strict=True)))
+            found: Any = json.loads(given) if isinstance(given, str) else given
+            sets = tuple(map(set, (*found["told"], found["out"])))
+            ended = dict(found["ended"])
+            for marks, ts, stored in found["members"]:
+                step = read(stored)
+                group._members[step.alert] = step
+                for place, each in enumerate(sets):
+                    if marks >> place & 1:
+                        each.add(step.alert)
+                if ts is not None:
+                    ended[step.alert] = ts
+            group._told = _Told(sets[0], sets[1], found["told_at"])
+            if found["out_at"] is not None:
+                group._out = _Out(found["out_at"], sets[2], ended)
             group._began, group._flushed = found["began"], found["flushed"]
             group._touched, group._again = found["touched"], found["again"]
         except (KeyError, TypeError, AttributeError, ValueError, IndexError) as error:

@@ -70,6 +70,7 @@ class Runner:
         time_now: Callable[[], Micros] = now,
         chance: Callable[[], float] = random.random,
         pause: Callable[[float], object] | None = None,
+        room: int = ROOM,
     ) -> None:
         self.name = name
         self._shelf = shelf
@@ -81,8 +82,9 @@ class Runner:
         self._queues: dict[str, deque[_Waiting]] = {}  # by alert
         self._held: set[int] = set()  # events that wait here, or whose outcome is not noted yet
         self._ended: dict[int, Outcome] = {}  # the latter
-        self._backlog = Backlog(shelf, ROOM)
+        self._backlog = Backlog(shelf, room)
         self._unstored: dict[tuple[str, Micros], Outcome] = {}  # done before they were stored
+        self._late: set[tuple[str, Micros]] = set()  # not taken before they are stored
         self._turns = BoundedSemaphore(AT_ONCE)
         self._wake = Signal()
         self._changed = Signal()
@@ -104,7 +106,9 @@ class Runner:
 
     def take(self, event: int | None, step: Transition) -> None:
         """Take a step, with its event's id once it is stored; without room it stays there."""
-        if event is None or (event not in self._held and not self._backlog.keeps(len(self._held))):
+        if event is None and self._backlog.left:  # it must come after those that wait there
+            self._late.add((step.alert, step.ts))
+        elif event is None or (event not in self._held and not self._backlog.keeps(len(self._held))):
             self._take(event, step)
         self._wake.set()
 
@@ -116,6 +120,10 @@ class Runner:
     def number(self, event: int, step: Transition) -> None:
         """Note the id of a step that was taken before it was stored."""
         key = step.alert, step.ts
+        if key in self._late:
+            self._late.discard(key)
+            self.restore({}, 1)
+            return
         for waiting in self._queues.get(step.alert, ()):
             if waiting.event is None and waiting.key == key:
                 waiting.event = event

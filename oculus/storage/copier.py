@@ -21,9 +21,10 @@ class Copier:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._threads = NativeThreads(2)  # one copies, one reads what was copied
+        # One makes and removes files, and the folder with them, so that these never meet; one reads.
+        self._threads, self._readers = NativeThreads(1), NativeThreads(1)
         self._turn = BoundedSemaphore(1)
-        self._cleaned = self._threads.start(copies.clean, database.path)
+        self._threads.start(copies.clean, database.path)
 
     def take_turn(self) -> None:
         """Wait a moment until no other copy is made; raises Busy."""
@@ -32,7 +33,6 @@ class Copier:
 
     def start(self, wanted: copies.Wanted) -> tuple[copies.Copy, Call[None]]:
         """Begin a copy, in a turn."""
-        self._cleaned.wait(STOPPING)
         copy = copies.Copy(self._database, wanted)
         return copy, self._threads.start(copy.run)
 
@@ -52,4 +52,4 @@ class Copier:
 
     def read(self, file: BinaryIO, size: int) -> bytes:
         """Return the next bytes of a copy's file; a slow disk keeps nobody else waiting."""
-        return self._threads.run(file.read, size)
+        return self._readers.run(file.read, size)

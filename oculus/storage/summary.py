@@ -75,10 +75,13 @@ def summary(cursor: Cursor, symbol: str, start: Micros, end: Micros) -> Summary:
 
 
 def _exact(start: Micros, end: Micros, marks: Marks) -> list[Part]:
-    """Return who answers for a window: whole hours from rollups, its beginning from what is finer."""
-    hour = min(end, floor(Micros(start + HOUR - 1), HOUR))
-    head = parts(start, hour, 1, marks) if hour > start else []
-    return head + (parts(hour, end, HOUR, marks) if end > hour else [])
+    """Return who answers for a window: whole hours from rollups, its beginning and end from what is finer."""
+    first, last = floor(Micros(start + HOUR - 1), HOUR), floor(end, HOUR)
+    if first >= last:
+        return parts(start, end, 1, marks)
+    found = parts(start, first, 1, marks) if first > start else []
+    found += parts(first, last, HOUR, marks)
+    return found + (parts(last, end, 1, marks) if end > last else [])
 
 
 def _finest(start: Micros, marks: Marks) -> tuple[str, str]:

@@ -21,6 +21,9 @@ LEAST = 6
 
 NOTHING = "no data"
 
+# What lasted this long is told in whole minutes, to which it is known.
+WHOLE_MINUTES = 120  # seconds
+
 LINE_WIDTH, LINE_HEIGHT = 100, 28  # of the line of answers' times, likewise
 
 
@@ -71,10 +74,16 @@ def words(share: Share) -> str:
         return NOTHING
     told = [f"{share_text(share.up, known)} up"]
     for seconds, what in ((share.down, "down"), (share.unknown, "unknown")):
-        text = duration(round(seconds * SECOND))
+        text = lasting(seconds)
         if text:
             told.append(f"{text} {what}")
     return ", ".join(told)
+
+
+def lasting(seconds: float) -> str:
+    """Return how long something took, as exactly as that is known: in seconds if it is short."""
+    unit = 1 if seconds < WHOLE_MINUTES else 60
+    return duration(round(seconds / unit) * unit * SECOND)
 
 
 def _parts(share: Share) -> list[tuple[str, float, float]]:

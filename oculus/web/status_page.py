@@ -13,10 +13,9 @@ from bottle import request
 
 from oculus.clock import DAY, SECOND, iso, now
 from oculus.model import Micros
-from oculus.notify.notice import duration
 from oculus.storage.uptime import JOINED, Outage, Record, Share
 from oculus.web import auth, figures
-from oculus.web.day_bars import Bars, bars, line
+from oculus.web.day_bars import Bars, bars, lasting, line
 from oculus.web.records import WINDOWS, Records, over
 from oculus.web.services import Services
 from oculus.web.targets import Standing, Target, Targets
@@ -208,8 +207,8 @@ def _incidents(record: Record, targets: dict[str, Target]) -> Iterator[Incident]
 
 
 def _told(outage: Outage, *, going: bool) -> str:
-    length = duration(outage.end - outage.start)
-    down = duration(round(outage.seconds) * SECOND) or "a moment"
+    length = lasting((outage.end - outage.start) / SECOND)
+    down = lasting(outage.seconds) or "a moment"
     verb = "has been down for" if going else "was down for"
     whole = outage.seconds * SECOND >= WHOLE * (outage.end - outage.start)
     return f"{verb} {down}" if whole or down == length else f"{verb} {down} within {length}"

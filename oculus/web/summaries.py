@@ -46,7 +46,7 @@ def stats(
         before = _a_day_ago(cursor, series.symbol)
         if before is not None:
             yield _change("24 hours", before, series.value, series)
-    if found.low is not None and found.high is not None:
+    if found.low is not None and found.high is not None and series.unit != "bool":
         yield Stat("Min", figures.full_text(found.low, series.unit))
         yield Stat("Max", figures.full_text(found.high, series.unit))
     if amounts:

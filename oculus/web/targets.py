@@ -65,7 +65,7 @@ class Targets:
 
     def of(self, symbol: str) -> str | None:
         """Return the target that a symbol names, or one of whose series it is; None when there is none."""
-        known = set(self._all())
+        known = {*self._all(), *self.on_page()}
         stem = symbol.rpartition(".")[0]
         return symbol if symbol in known else stem if stem in known else None
 

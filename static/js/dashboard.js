@@ -36,7 +36,24 @@ function flash(row, old) {
 Oculus.leaving = () => {
   before = values();
 };
+// Categories that came after the page can be chosen as well.
+function learn() {
+  const picks = form.querySelector(".picks");
+  for (const panel of live.querySelectorAll(".panel")) {
+    const { category } = panel.dataset;
+    if (picks.querySelector(`[data-category="${CSS.escape(category)}"]`)) continue;
+    const label = document.createElement("label");
+    label.dataset.category = category;
+    const input = Object.assign(document.createElement("input"), { type: "radio", name: "category", value: category });
+    const name = document.createElement("span");
+    name.textContent = panel.querySelector(".title").textContent;
+    label.append(input, name);
+    picks.append(label);
+  }
+}
+
 Oculus.arrived = () => {
+  learn();
   for (const row of live.querySelectorAll(".row")) flash(row, before.get(row.dataset.symbol));
 };
 
@@ -181,7 +198,4 @@ document.addEventListener("click", (event) => {
   });
 });
 
-if ("wall" in live.dataset) {
-  document.body.classList.add("kiosk");
-  document.documentElement.requestFullscreen?.().catch(() => {}); // only where a click allows it
-}
+if ("wall" in live.dataset) document.body.classList.add("kiosk");

@@ -51,15 +51,21 @@ Oculus.figures = (() => {
     return behind ? text + SPACE + behind : text;
   }
 
-  // The mean of a state is how much of the time it held.
+  // The mean of a state is how much of the time it held; only all of it is up.
   function mean(value, unit) {
     if (unit !== "bool" || value === 0 || value === 1) return full(value, unit);
-    return `${digits(value * 100, 3)}${SPACE}% up`;
+    return `${Math.min(99.9, Math.max(0.1, Number((value * 100).toFixed(1))))}${SPACE}% up`;
+  }
+
+  // How much of a state's axis is told: what is more or less than it has no label.
+  function share(value) {
+    const percent = Math.round(value * 100);
+    return percent === 100 ? "up" : percent === 0 ? "down" : percent > 0 && percent < 100 ? `${percent}${SPACE}%` : "";
   }
 
   // The labels of an axis, all with as many digits as tell them apart.
   function ticks(values, unit) {
-    if (unit === "bool") return values.map((value) => mean(value, unit));
+    if (unit === "bool") return values.map(share);
     const apart = Math.min(...values.slice(1).map((value, index) => Math.abs(value - values[index])));
     if (!(apart > 0) || !Number.isFinite(apart)) return values.map((value) => full(value, unit));
     if (unit === "B" || unit === "B/s") {

@@ -6,6 +6,7 @@ Oculus.quickChart = (() => {
   const BARS = 50;
   const COLOURS = ["--network", "--crypto", "--stocks", "--predictions", "--warn", "--bad", "--custom", "--text"];
   const CANDLE = ["open", "high", "low", "close"];
+  const FEW = 40; // points of a line that are drawn as such: a line of one would not be seen
   const FAR = 20; // times as large: such lines get the axis on the left
 
   const drawing = document.getElementById("drawing");
@@ -130,7 +131,13 @@ Oculus.quickChart = (() => {
       const times = most(points) / size;
       const left = apart && size > 0 && times > 0 && (times > FAR || times < 1 / FAR);
       const colour = COLOURS[index % COLOURS.length];
-      const options = { ...shape(points), lineWidth: 2, lineStyle: index < COLOURS.length ? 0 : 2, priceScaleId: left ? "left" : "right" };
+      const options = {
+        ...shape(points),
+        lineWidth: 2,
+        lineStyle: index < COLOURS.length ? 0 : 2,
+        pointMarkersVisible: points.length <= FEW,
+        priceScaleId: left ? "left" : "right",
+      };
       const series = chart.addSeries(LightweightCharts.LineSeries, options);
       series.setData(points);
       return { name, colour, left, series };

@@ -95,7 +95,7 @@ Oculus.editor = (() => {
   // What the page tells of tables, columns and functions: {kind, name, call, what, table}.
   const names = [...document.querySelectorAll(".insert")].map((button) => {
     const { kind, call, table } = button.dataset;
-    const what = kind === "column" ? button.querySelector("small").textContent : button.querySelector(".told")?.textContent;
+    const what = kind === "column" ? button.querySelector("small").textContent : button.querySelector(".gloss")?.textContent;
     return { kind, name: call.replace(/\(.*/, ""), call, table, what: what ?? kind };
   });
 
@@ -218,7 +218,8 @@ Oculus.editor = (() => {
 
   field.addEventListener("input", (event) => {
     mark(-1);
-    if (quiet || event.isComposing || !/^insertText|^deleteContentBackward/.test(event.inputType ?? "")) return close();
+    // A phone's keyboard composes each word.
+    if (quiet || !/^insert(Composition)?Text|^deleteContentBackward/.test(event.inputType ?? "")) return close();
     if (event.inputType.startsWith("delete") && list.hidden) return;
     complete(false);
   });

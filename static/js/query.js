@@ -11,7 +11,7 @@
   const byId = (id) => document.getElementById(id);
   const { editor, rows, quickChart } = Oculus;
   const { field } = editor;
-  const [run, wrong, told, result, clearPast] = ["run", "sql-wrong", "told", "result", "clear-past"].map(byId);
+  const [run, wrong, came, result, clearPast] = ["run", "sql-wrong", "came", "result", "clear-past"].map(byId);
 
   let answer = null; // the last result
   let plan = null; // how it can be drawn
@@ -95,7 +95,7 @@
     const count = body.row_count;
     const zoned = body.columns.some(({ type }) => type === "TIMESTAMP WITH TIME ZONE");
     const summary = `${rowsOf(count)} in ${duration(body.elapsed_ms)}${zoned ? ", times in UTC" : ""}`;
-    told.textContent = summary;
+    came.textContent = summary;
     Oculus.say(summary);
     byId("before").hidden = true;
     result.hidden = false;
@@ -129,7 +129,7 @@
     byId("as-chart").setAttribute("aria-pressed", chart);
     byId("as-table").setAttribute("aria-pressed", !chart);
     byId("rows").hidden = chart;
-    byId("chart").hidden = !chart;
+    byId("drawn").hidden = !chart;
     if (!chart) return quickChart.clear();
     const measure = plan.measures[byId("measured").hidden ? 0 : Math.max(0, byId("measure").selectedIndex)];
     try {
@@ -266,11 +266,11 @@
   function pastEntry({ sql, at, rows: count, ms }) {
     const [item, button, code, fine, time] = ["li", "button", "code", "small", "time"].map((tag) => document.createElement(tag));
     button.type = "button";
-    button.className = "pick";
+    button.className = "take";
     code.textContent = sql.replace(/\s+/g, " ").slice(0, 300);
     time.dateTime = new Date(at).toISOString();
-    const came = typeof count === "number" ? `${rowsOf(count)}, ${duration(ms)}` : "failed";
-    fine.append(time, ` ago · ${came}`);
+    const outcome = typeof count === "number" ? `${rowsOf(count)}, ${duration(ms)}` : "failed";
+    fine.append(time, ` ago · ${outcome}`);
     button.append(code, fine);
     button.addEventListener("click", () => {
       editor.replace(sql);
@@ -303,7 +303,7 @@
     remember(field.value);
     copy(location.href, currentTarget);
   });
-  for (const button of document.querySelectorAll("#examples .pick")) {
+  for (const button of document.querySelectorAll("#examples .take")) {
     button.addEventListener("click", () => {
       editor.replace(button.dataset.sql);
       charted = "chart" in button.dataset;

@@ -275,6 +275,7 @@ Oculus.SeriesChart = (() => {
     #parts(point, unit) {
       if (!point) return [["", "no samples"]];
       const { open, high, low, close, avg, count } = point;
+      if (unit === "bool") return [["", mean(avg, unit)], ["n", count.toLocaleString("en-US")]];
       const shown = this.wish.kind === "candles" ? { O: open, H: high, L: low, C: close } : count > 1 ? { mean: avg, min: low, max: high } : { "": close };
       const parts = Object.entries(shown).map(([name, number]) => [name, name === "mean" ? mean(number, unit) : full(number, unit)]);
       return [...parts, ["n", count.toLocaleString("en-US")]];

@@ -64,6 +64,7 @@
   let loaded = null; // {from, to, step, series by symbol}
   let loading = null;
   let requests = 0;
+  let told = 0; // when the last new sample came, or all was looked at
   let held = false; // whether a pointer is pressed on the chart
   let waiting = null; // what came meanwhile
 
@@ -93,6 +94,7 @@
     try {
       const series = await ask(range.from, range.to, step, mine.signal);
       if (mine !== loading) return;
+      told = Date.now();
       take({ ...range, step, series });
     } catch (error) {
       if (error.name === "AbortError") return;
@@ -289,7 +291,6 @@
   // -- what comes in --------------------------------------------------------------------------------------
 
   let stream = null;
-  let told = 0; // when the last new sample came, or all was looked at
 
   function sample({ symbol: name, ts, value }) {
     const series = loaded?.series.get(name);

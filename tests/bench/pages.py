@@ -44,6 +44,7 @@ from tests.bench.measure import (
     start_daemon,
 )
 from tests.bench.store import keep_up
+from tests.support.client import ask
 
 INTERVAL = 10.0  # seconds between two probes of a target
 SETTLE = 25.0  # seconds from the start to the first measurement
@@ -192,7 +193,7 @@ _watching: dict[int, _Viewer] = {}
 def watch(url: str, number: int) -> None:
     """Read a stream of events for ever, from an address of its own: each may ask so often."""
     viewer = _watching[number] = _Viewer()
-    answer = requests.get(url, stream=True, timeout=60)
+    answer = ask("GET", url, stream=True, timeout=60)
     assert answer.status_code == 200, answer.status_code
     for piece in answer.iter_content(65_536):
         viewer.bytes += len(piece)

@@ -16,6 +16,7 @@ from oculus.errors import QueryError
 from oculus.hindsight.backtest import backtest
 from oculus.hindsight.suggest import Values, high_is_bad, suggest
 from oculus.model import NO_TAGS, Batch, Micros, Sample, Tags
+from oculus.rules.expression import parse
 from oculus.storage import ingest, retention, rollup
 from oculus.storage.database import Database
 from oculus.vocabulary import vocabulary
@@ -104,6 +105,16 @@ def test_higher_than_ever_is_higher(store: Store) -> None:
     assert float(rows["higher than ever"]["condition"].split()[2]) >= 3.14159 + 99 / 7
     assert float(rows["lower than ever"]["condition"].split()[2]) <= 3.14159
     assert len(rows["higher than ever"]["condition"]) < len(X) + 10
+
+
+@pytest.mark.parametrize("scale", [1e305, -1e305, 1e14, 1e-7, 5e-324])
+def test_huge_and_tiny_numbers_are_written_short(store: Store, scale: float) -> None:
+    """As the language reads them."""
+    rows = suggested(store(lambda minute: scale * (minute % 100)))["candidates"]
+    assert rows
+    for row in rows:
+        parse(row["condition"])
+        assert len(row["condition"]) < len(X) + 15
 
 
 @pytest.mark.parametrize(

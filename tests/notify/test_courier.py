@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +16,10 @@ from oculus.clock import SECOND
 from oculus.config.settings import ChannelSettings
 from oculus.errors import OculusError
 from oculus.model import AlertState, Event, Micros, Severity, Transition
+from oculus.notify import courier
 from oculus.notify.backlog import Shelf
 from oculus.notify.base import Channel, Undelivered
-from oculus.notify.courier import STORED, Courier, Held, Outcome, Progress, Words
+from oculus.notify.courier import REPLACED, ROOM, STORED, Courier, Held, Outcome, Progress, Words
 from oculus.notify.notice import Notice
 from tests.notify.ledgers import StoredLedger
 
@@ -51,6 +54,7 @@ class World:
     settings: dict[str, Any]
     second: float = 0.0
     event: int = 1
+    room: int = ROOM
     told: list[Event] = field(default_factory=list)
     passed: list[tuple[str, int]] = field(default_factory=list)
 
@@ -63,7 +67,7 @@ class World:
         """Start, or start again after a kill."""
         self.courier = Courier(
             "ops", self.service, Shelf(self.ledger, "ops"), self.told.append, self._pass_on,
-            time_now=lambda: self.now, chance=lambda: 0.5,
+            time_now=lambda: self.now, chance=lambda: 0.5, room=self.room,
         )  # fmt: skip
         waiting = self.ledger.backlog()
         self.courier.restore(self.ledger.remembered(f"{STORED}ops/"), waiting.get("ops", 0))
@@ -87,23 +91,35 @@ class World:
         """The time."""
         return Micros(START + int(self.second * SECOND))
 
-    def step(
-        self, state: AlertState = "firing", rule: str = "r", severity: Severity = "warn", symbol: str = "x"
-    ) -> int:
-        """Store a step of an alert and hand it over; return its event's id."""
+    def made(
+        self, state: AlertState = "firing", rule: str = "r", severity: Severity = "warn", symbol: str = "x",
+        suppressed: str = "",
+    ) -> tuple[Transition, Event]:  # fmt: skip
+        """Return a step of an alert, and its event."""
         previous: AlertState = "inactive" if state == "firing" else "firing"
         step = Transition(
             ts=self.now, rule=rule, state=state, previous=previous, severity=severity,
             message=f"{rule} {state}", started_at=self.now, symbol=symbol, labels={"symbol": symbol},
-            channels=("ops",),
+            channels=("ops",), suppressed=suppressed, memory=(f"alert/{rule}/{symbol}", None),
         )  # fmt: skip
-        event = Event(
-            **{**{name: getattr(step.event(), name) for name in Event.__slots__}, "channels": ("ops",)}
-        )
+        return step, replace(step.event(), channels=("ops",))
+
+    def step(self, state: AlertState = "firing", **fields: Any) -> int:
+        """Store a step of an alert and hand it over; return its event's id."""
+        step, event = self.made(state, **fields)
         self.ledger.store(self.event, event)
-        self.courier.take(self.event, step)
         self.event += 1
+        self.courier.take(self.event - 1, step)
         return self.event - 1
+
+    def drain(self, steps: int) -> list[Transition]:
+        """Go on, interval by interval, until nothing waits; return the steps that were told, each once."""
+        for _ in range(steps):
+            if not self.courier.waiting:
+                break
+            self.at(self.second + self.service.settings.group_interval + 1)
+        found = (step for notice in self.service.got for step in notice.alerts)
+        return list({(step.ts, step.alert): step for step in found}.values())
 
     def at(self, second: float) -> list[list[str]]:
         """Go on to a second and send what is due; return the messages' alerts."""
@@ -353,3 +369,228 @@ def test_what_the_store_does_not_take_is_sent_still(world: World) -> None:
     assert world.at(30) == [["disk firing"]]
     world.courier.number(7, step)
     assert world.courier.waiting == 0
+
+
+# -- more than fits into memory ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("settings", [{"most": 1_000}])
+def test_what_does_not_fit_waits_in_the_store(world: World) -> None:
+    """And is told when there is room, in order, each once; a kill changes nothing of it."""
+    world.room = 20
+    world.kill()
+    world.service.down = Undelivered("down")
+    for number in range(90):
+        world.step(symbol=f"s{number}")
+    assert (world.courier.waiting, len(world.courier._held)) == (90, 20)
+    world.at(30)
+    world.kill()
+    assert (world.courier.waiting, len(world.courier._held)) == (90, 20)
+    world.service.down = None
+    found = world.drain(60)
+    assert [step.symbol for step in found] == [f"s{number}" for number in range(90)]
+    assert world.states() == ["sent"] * 90
+    assert {len(notice.alerts) for notice in world.service.got} > {20}  # each tells what fires before as well
+    assert world.courier.waiting == 0
+
+
+def test_an_alert_that_goes_to_and_fro_takes_no_more_room(world: World) -> None:
+    """Only its last step is to be told; the others are noted meanwhile, which a kill does not undo."""
+    world.service.down = Undelivered("down")
+    first = world.step()
+    world.at(30)
+    for _ in range(200):
+        world.second += 1
+        world.step("resolved")
+        world.second += 1
+        world.step("firing")
+    world.second += 1
+    world.step("resolved")
+    world.courier.step()
+    assert (world.courier.waiting, len(world.courier._held)) == (2, 2)
+    states = world.states()
+    assert (states[first - 1], states[-1], set(states[1:-1])) == ("waiting", "waiting", {"passed"})
+    world.kill()
+    world.service.down = None
+    assert world.at(2_000) == [["r firing"]]
+    assert world.at(2_300) == [["r resolved"]]
+    assert world.courier.waiting == 0
+    assert world.rows("select distinct told from deliveries where state = 'passed'") == [(REPLACED,)]
+
+
+def test_an_end_in_silence_is_not_told_of_by_what_it_replaces(world: World) -> None:
+    """The end that is to be told was before it: that one is kept."""
+    world.step()
+    assert world.at(30) == [["r firing"]]
+    world.second = 100
+    world.step("resolved")
+    world.second = 120
+    world.step("resolved", suppressed="silenced")
+    world.courier.step()
+    assert world.states() == ["sent", "waiting", "passed"]
+    world.kill()
+    assert world.at(330) == [["r resolved"]]
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize(
+    "settings", [{"most": 1_000, "group_wait": 5.0, "group_interval": 20.0, "repeat": 0}]
+)
+def test_whatever_happens_the_last_word_on_each_alert_is_right(world: World, seed: int) -> None:
+    """Alerts fire and end at random, the service and the store come and go, and the process is killed."""
+    chance = random.Random(seed)
+    world.room = 10
+    world.kill()
+    fires: dict[str, bool] = {}
+    heard: dict[str, list[str]] = {}
+    for _ in range(250):
+        world.second += chance.random() * 2
+        symbol = f"s{chance.randrange(30)}"
+        fires[symbol] = not fires.get(symbol, False)
+        world.step("firing" if fires[symbol] else "resolved", symbol=symbol)
+        if chance.random() < 0.3:
+            world.courier.step()
+        if chance.random() < 0.05:
+            world.service.down = None if world.service.down else Undelivered("down")
+        if chance.random() < 0.03:
+            world.kill()
+    world.service.down = None
+    world.drain(100)
+    for notice in world.service.got:
+        for step in notice.alerts:
+            said = heard.setdefault(str(step.symbol), [])
+            if not said or said[-1] != step.state:
+                said.append(step.state)
+    for symbol, firing in fires.items():
+        said = heard.get(symbol, [])
+        # What was over before it could be told was not told.
+        assert (said[-1] if said else "resolved") == ("firing" if firing else "resolved"), symbol
+        assert all(before != after for before, after in pairwise(said))
+    assert set(world.states()) <= {"sent", "passed"}
+    assert len(world.courier._parcels) <= 1
+
+
+def test_what_comes_while_a_page_is_read_stays_in_order(world: World) -> None:
+    """A step that is stored after the read began is not taken before those of the page."""
+    world.room = 20
+    world.kill()
+    world.service.down = Undelivered("down")
+    for number in range(25):
+        world.step(symbol=f"s{number}")
+    world.at(30)
+
+    class Busy(StoredLedger):
+        """A store into which a step comes while it is read."""
+
+        def __init__(self) -> None:
+            pass
+
+        def __getattribute__(self, name: str) -> Any:
+            if name == "waiting":
+                return self._read
+            return getattr(world.ledger, name) if name != "_read" else object.__getattribute__(self, name)
+
+        def _read(self, *asked: Any) -> Any:
+            found = world.ledger.waiting(*asked)
+            if world.event < 30:
+                world.second += 1
+                world.step("resolved", symbol="s24")
+            return found
+
+    world.courier._backlog._shelf = Shelf(Busy(), "ops")
+    world.service.down = None
+    world.drain(20)
+    told = [step.state for notice in world.service.got for step in notice.alerts if step.symbol == "s24"]
+    assert told in ([], ["resolved"], ["firing", "resolved"])
+    assert world.courier._parcels[(("rule", "r"),)].group.member("alert/r/s24") is None
+    assert set(world.states()) <= {"sent", "passed"}
+
+
+@pytest.mark.parametrize("settings", [{"most": 1_000}])
+def test_words_that_are_not_in_memory_are_read(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of those whose event is gone the rule is told still."""
+    monkeypatch.setattr(courier, "WORDS", 3)
+    for number in range(8):
+        world.step(symbol=f"s{number}")
+    assert len(world.courier._words) == 3
+    world.rows("delete from events where id = 2")
+    assert world.at(30) == [["r firing"] * 8]
+    symbols = [step.symbol for step in world.service.got[0].alerts]
+    assert symbols == ["s0", None, *(f"s{number}" for number in range(2, 8))]
+
+
+def test_what_could_not_be_noted_is_noted_later(world: World) -> None:
+    """A store that takes nothing for a while leaves no step waiting for ever, and none is told twice."""
+    world.step()
+    world.ledger.broken = True
+    assert world.at(30) == [["r firing"]]
+    assert world.states() == ["waiting"]
+    world.ledger.broken = False
+    assert world.at(31) == []
+    assert world.states() == ["sent"]
+    world.kill()
+    assert world.at(1_000) == []
+
+
+def test_what_is_not_stored_yet_comes_after_what_waits_in_the_store(world: World) -> None:
+    """It is taken up once it is stored."""
+    world.room = 10
+    world.kill()
+    for number in range(12):
+        world.step(symbol=f"s{number}")
+    world.second = 1
+    step, event = world.made("resolved", symbol="s11")
+    world.courier.take(None, step)
+    assert len(world.courier._held) == 10
+    world.ledger.store(world.event, event)
+    world.courier.number(world.event, step)
+    assert world.courier.waiting == 13
+    world.drain(20)
+    assert [step.symbol for step in world.service.got[0].alerts] == [f"s{number}" for number in range(10)]
+    assert world.courier.waiting == 0
+    assert set(world.states()) <= {"sent", "passed"}
+
+
+def test_all_that_waits_is_given_up_with_its_channel(world: World) -> None:
+    """Also what is in the store alone."""
+    world.room = 10
+    world.kill()
+    for number in range(30):
+        world.step(symbol=f"s{number}")
+    world.courier.give_up("it is gone")
+    assert world.states() == ["failed"] * 30
+
+
+def test_other_groups_after_a_reload_lose_no_end(world: World) -> None:
+    """An alert that was told with its rule ends with it; a new one is told by its symbol."""
+    world.step(symbol="a")
+    assert world.at(30) == [["r firing"]]
+    world.service.settings = ChannelSettings(group_by=("rule", "symbol"))
+    world.courier.use(world.service)
+    world.second = 40
+    world.step("resolved", symbol="a")
+    world.step(symbol="b")
+    assert world.at(70) == [["r firing"]]
+    assert world.service.got[-1].group == {"rule": "r", "symbol": "b"}
+    world.kill()
+    assert world.at(330) == [["r resolved"]]
+    assert world.service.got[-1].group == {"rule": "r"}
+    world.second = 340
+    world.step(symbol="a")
+    assert world.at(371) == [["r firing"]]
+    assert world.service.got[-1].group == {"rule": "r", "symbol": "a"}
+
+
+def test_since_when_a_channel_fails_is_known(world: World) -> None:
+    """Until it works again."""
+    world.service.down = Undelivered("down")
+    world.step()
+    assert not world.courier.failing_since
+    for second in (30, 32, 35):
+        world.at(second)
+    assert world.courier.failing_since == START + 30 * SECOND
+    assert world.courier.error == "down"
+    world.service.down = None
+    world.at(100)
+    assert not world.courier.failing_since
+    assert world.courier.error == ""

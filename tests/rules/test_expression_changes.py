@@ -25,8 +25,8 @@ def moment(text: str) -> Micros:
     return Micros(int(datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp() * SECOND))
 
 
-# Clocks in Berlin go from 2:00 to 3:00 on 29 March 2026, and from 3:00 to 2:00 on 25 October, those on Lord Howe by
-# half an hour on 5 April and 4 October.
+# Clocks in Berlin go from 2:00 to 3:00 on 29 March 2026, and from 3:00 to 2:00 on 25 October, those on Lord
+# Howe by half an hour on 5 April and 4 October.
 @pytest.mark.parametrize("day", ["2026-03-28", "2026-10-24", "2026-04-04", "2026-10-03", "2026-06-03"])
 @pytest.mark.parametrize("place", ["UTC", "Europe/Berlin", "Australia/Lord_Howe", "Asia/Kathmandu"])
 @pytest.mark.parametrize(

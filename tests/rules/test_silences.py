@@ -8,11 +8,25 @@ from typing import Any
 
 import pytest
 
-from oculus.clock import DAY, SECOND
+from oculus.clock import DAY, SECOND, iso
+from oculus.config.decode import Seconds
+from oculus.config.settings import RuleSettings
 from oculus.errors import StorageError
 from oculus.model import Event, Micros
+from oculus.rules.engine import RuleEngine
+from oculus.rules.live import Live
 from oculus.rules.silence_keeper import STORED, SilenceKeeper
-from oculus.rules.silences import KEPT, MOST, Matcher, Silence, SilenceError, Silences, TooManySilences
+from oculus.rules.silences import (
+    KEPT,
+    MOST,
+    Matcher,
+    Silence,
+    SilenceError,
+    Silences,
+    TooManySilences,
+    of_alert,
+)
+from oculus.rules.view import Point
 
 NOW = Micros(1_800_000_000 * SECOND)
 HOUR = 3_600 * SECOND
@@ -54,11 +68,15 @@ LABELS = {"symbol": "net.http.site.rtt", "team": "web"}
         (["rule=site_*", "severity=error"], False),
         ([" team =web"], True),
         (["rule=site_slow=x"], False),
+        (["started_at=2027-01-15T07:59:50.250Z"], True),
+        (["started_at=2027-01-15T*"], True),
+        (["started_at=2027-01-15T07:59:50.251Z"], False),
     ],
 )
 def test_all_matchers_must_match(matchers: list[str], matches: bool) -> None:
-    """Rule, severity and labels are globs; a label that the alert lacks matches nothing."""
-    found = begun(*matchers).matching("site_slow", "warn", LABELS, NOW)
+    """Rule, severity, beginning and labels are globs; a label that the alert lacks matches nothing."""
+    began = Micros(NOW - 9_750_000)
+    found = begun(*matchers).matching("site_slow", "warn", LABELS, NOW, began)
     assert (found is not None) is matches
 
 
@@ -95,6 +113,58 @@ def test_a_rule_is_named_exactly(name: str) -> None:
     assert matcher.pattern.match(name)
     for other in (name + "x", name.replace("*", "y"), name.replace("?", "y"), name.replace("[b]", "b")):
         assert other == name or not matcher.pattern.match(other)
+
+
+def test_an_alert_is_named_with_its_beginning() -> None:
+    """By its rule and labels; one that began later is another, and so is one with another label."""
+    labels = LABELS | {"path": "/a[b]*", "text": "two\nlines", "a=b": "x", "rule": "x", "long": "x" * 300}
+    matchers = of_alert("slow [all]", labels, NOW)
+    assert matchers == [
+        "rule=slow [[]all]", f"started_at={iso(NOW)}", "symbol=net.http.site.rtt", "team=web",
+        "path=/a[[]b][*]", "text=two?lines",
+    ]  # fmt: skip
+    silences = begun(*matchers)
+    (silence,) = silences.all(NOW)
+    assert silence.once
+    assert silences.matching("slow [all]", "warn", labels, NOW, NOW) is silence
+    assert silences.matching("slow [all]", "warn", labels, NOW, after(1)) is None
+    assert silences.matching("slow [all]", "warn", labels, NOW) is None  # it is over
+    assert silences.matching("slow [all]", "warn", labels | {"team": "ops"}, NOW, NOW) is None
+    many = {f"label{number}": "x" for number in range(50)}
+    assert len(of_alert("r", many, NOW)) == 20
+    assert not begun(*of_alert("r", many)).all(NOW)[0].once
+
+
+def test_what_is_acknowledged_is_told_again_only_when_it_is_over() -> None:
+    """No reminder comes of it; its end does, and so does its next beginning."""
+    silences = Silences()
+
+    def silenced(
+        rule: str, severity: str, labels: Mapping[str, str], at: Micros, since: Micros | None
+    ) -> str:
+        found = silences.matching(rule, severity, labels, at, since)
+        return "" if found is None else found.reason
+
+    values = {"load": 20.0}
+    rule = RuleSettings(name="busy", condition="load > 10", repeat=Seconds(60.0))
+    engine = RuleEngine([rule], silenced=silenced, started=NOW)
+
+    def steps(hours: float) -> list[tuple[str, str, str]]:
+        view = Live(after(hours), lambda symbol: (Point(after(hours), values[symbol], None), 0.0))
+        return [(step.previous, step.state, step.suppressed) for step in engine.evaluate(view)]
+
+    assert steps(0) == [("inactive", "firing", "")]
+    assert steps(1) == [("firing", "firing", "")]
+    (found,) = engine.states(Live(after(1), lambda symbol: None))[0].instances
+    silences.add(
+        of_alert("busy", found.labels, found.active_at), after(1), after(25), "acknowledged", after(1)
+    )
+    assert steps(2) == []
+    assert steps(20) == []
+    values["load"] = 1.0
+    assert steps(21) == [("firing", "resolved", "")]
+    values["load"] = 20.0
+    assert steps(22) == [("inactive", "firing", "")]
 
 
 def test_it_is_in_force_from_its_start_until_right_before_its_end() -> None:

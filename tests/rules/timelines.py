@@ -309,7 +309,8 @@ TIMELINES: dict[str, Timeline] = {
     "6 what held again before a restart is kept by nothing else after it": Timeline(
         HIGH | {"keep_firing_for": "6s"},
         (
-            (8, {"x": 11}), (11, {"x": 5}), (14, {"x": 11}), (RESTART, Change(restart=True)), (BACK, {"x": 5}),
+            (8, {"x": 11}), (11, {"x": 5}), (14, {"x": 11}), (RESTART, Change(restart=True)),
+            (BACK, {"x": 5}),
         ),
         ((8, AT_ONCE), (29, ENDS)),
         (Check(27.5, "firing"),),

@@ -133,7 +133,7 @@ def test_events_are_stored_with_their_ids(database: Database) -> None:
 
 
 def test_channels_and_memories_go_with_their_events(database: Database) -> None:
-    """Each delivery has its event's id; of memories with one key the last one counts, one of the batch's own last."""
+    """Each delivery has its event's id; of memories with one key the last one counts, a batch's own last."""
     made = [
         Event(Micros(number), "r", "alert", "warn", "m", {}, (f"alert/{key}", text), channels)
         for number, (key, text, channels) in enumerate(
@@ -153,7 +153,7 @@ def test_channels_and_memories_go_with_their_events(database: Database) -> None:
 
 
 def test_a_thousand_alerts_at_once_are_stored_at_once(database: Database) -> None:
-    """When a whole network goes down, samples must not wait for seconds until all of its alerts are stored."""
+    """When a whole network goes down, samples must not wait for seconds until all alerts are stored."""
     storm = [
         Event(Micros(number), "r", "alert", "warn", "down", {"n": number}, (f"alert/{number}", "{}"), ("x",))
         for number in range(10_000)

@@ -125,3 +125,32 @@ def test_the_id_of_a_step_is_found_again(database: Database) -> None:
         assert steps.id_of(database.connection, one) == 2
     assert steps.id_of(database.connection, Transition.of_json(bare.to_json())) == 4
     assert steps.id_of(database.connection, step(7, labels=labels)) is None
+
+
+def test_the_steps_of_late_are_those_of_a_timeline(database: Database) -> None:
+    """Oldest first, no more than the newest so many, of a rule, a severity, or with a text in name or label."""
+    a, b = {"symbol": "custom.A", "team": "web"}, {"symbol": "custom.b"}
+    store(
+        database, step(1, labels=a), step(2, labels=b), step(3, "resolved", labels=a), step(4, rule="other"),
+        Event(Micros(5), "r", "error", "error", "no step"),
+    )  # fmt: skip
+
+    def ids(since: int = 0, limit: int = 10, **filters: str) -> list[int]:
+        return [one.id for one in steps.lately(database.connection, Micros(since), limit, **filters)]
+
+    assert ids() == [1, 2, 3, 4]
+    assert ids(since=2) == [2, 3, 4]
+    assert ids(limit=2) == [3, 4]
+    assert ids(rule="other") == [4]
+    assert ids(severity="critical") == []
+    assert ids(text="custom.a") == [1, 3]
+    assert ids(text="OTHER") == [4]
+    assert ids(text="team") == []
+    first = steps.lately(database.connection, Micros(0), 10)[2]
+    assert (first.ts, first.rule, first.state, first.previous, first.labels) == (
+        3,
+        "r",
+        "resolved",
+        "inactive",
+        a,
+    )

@@ -246,7 +246,7 @@ def test_what_is_pushed_now_and_then_is_known_by_its_own_rhythm(database: Databa
 def test_the_present_day_ends_now(database: Database, minutes: int) -> None:
     """A run that is still to come is no gap, neither right after the hour nor in it."""
     at = DAY + 5 * HOUR + minutes * MINUTE + 20 * SECOND
-    write(database, runs(0, at))
+    write(database, runs(45 * SECOND, at))
     roll(database, DAY + 5 * HOUR)
     day = site(database, at).days[1]
     assert (day.down, day.unknown) == (0.0, 0.0)

@@ -24,6 +24,7 @@ from oculus.config.settings import (
 )
 from oculus.hindsight.backtest import Backtest
 from oculus.hindsight.backtest import backtest as replay
+from oculus.logs import Tail
 from oculus.model import Batch, Event, Micros, Sample
 from oculus.notify.courier import Progress
 from oculus.pipe import Pipe
@@ -45,6 +46,7 @@ from oculus.vocabulary import vocabulary
 from oculus.web.exposition import Metric
 from oculus.web.server import WebServer
 from oculus.web.services import Services
+from oculus.web.system import System
 from tests.support.client import ask
 from tests.support.servers import wait_for
 
@@ -73,6 +75,7 @@ class Site:
         progress: Callable[[int, str], Progress | None] = lambda event, channel: None,
         every: Callable[[str], float] = lambda symbol: 0.0,
         status: StatusSettings | None = None,
+        system: Callable[[], System] = System,
     ) -> None:
         self.database = Database(str(folder / "site.db"))
         self.pipe = Pipe(queue)
@@ -86,6 +89,7 @@ class Site:
             on_state=lambda error: None,
         )
         self.readers = Readers(self.database)
+        self.copier = Copier(self.database)
         guard = ClockGuard(None)
         self.upkeep = Upkeep(
             self.database, self.writer, self.readers, self.latest, guard, DatabaseSettings().keep, max_size
@@ -93,6 +97,7 @@ class Site:
         self.engine = RuleEngine(rules)
         self.supervisor = Supervisor(lambda worker, trace: None)
         self.events: list[Event] = []  # what the heartbeats tell
+        self.log = Tail()
         context = Context(report=self.events.append, spawn=self.supervisor.spawn, end=self.supervisor.stop)
         self.heartbeats = Heartbeats(
             context, self.pipe.put, save=lambda states: self.writer.call(ingest.write_states, states)
@@ -128,11 +133,13 @@ class Site:
             storage=self.upkeep.report,
             heartbeats=self.heartbeats,
             silences=self.silences,
-            copier=Copier(self.database),
+            copier=self.copier,
             uses=lambda symbol: uses(self.engine, symbol),
             progress=progress,
             every=every,
             status=lambda: status or StatusSettings(),
+            system=system,
+            log=self.log,
         )
         self._web = WebServer(listener, services)
         self._web.start()

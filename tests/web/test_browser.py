@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.axe import faults
 from tests.support.browser import Page
 from tests.support.daemon import Daemon
 from tests.support.servers import HttpServer, wait_for
@@ -394,5 +395,72 @@ def test_the_built_in_configuration_is_a_living_first_screen(
     for width, height in ((1440, 900), (PHONE, 844)):
         page.resize(width, height)
         assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert page.errors == []
+    assert page.strangers(f"127.0.0.1:{oculus.port}") == []
+
+
+def test_filter_order_and_colours_are_kept(page: Page, daemon: Callable[..., Daemon]) -> None:
+    """What is shown stands in the address and outlasts a reload; so does the choice of dark or light."""
+    oculus = daemon(CONFIG)
+    push(oculus, apple=1.0, pear=3.0, plum=2.0)
+    assert oculus.post("/api/push/crypto.price.btc_usd", json={"value": 97_412.0}).status_code == 202
+    rows = "[...document.querySelectorAll('#live .row')].map((row) => row.dataset.symbol).join()"
+    page.prefer("light")
+    page.goto(oculus.url)
+    page.wait(f"{rows} === 'crypto.price.btc_usd,custom.apple,custom.pear,custom.plum'")
+    page.evaluate("document.getElementById('find').focus()")
+    page.write("p")
+    page.wait(f"location.search === '?q=p' && {rows}.split(',').length === 4")
+    page.evaluate("document.querySelector('.picks [value=custom]').click()")
+    page.wait("location.search === '?q=p&category=custom'")
+    page.evaluate(
+        "(() => { const select = document.querySelector('[name=sort]'); select.value = 'value';"
+        " select.dispatchEvent(new Event('change', {bubbles: true})); })()"
+    )
+    page.wait(f"{rows} === 'custom.pear,custom.plum,custom.apple'")
+    push(oculus, apple=9.0)  # told by the server, in the order that was asked for
+    page.wait(f"{rows} === 'custom.apple,custom.pear,custom.plum'")
+    page.evaluate("document.getElementById('scheme').click()")  # the system's, then light, then dark
+    page.evaluate("document.getElementById('scheme').click()")
+    assert page.evaluate("document.documentElement.dataset.theme") == "dark"
+    page.goto(page.evaluate("location.href"))
+    assert page.evaluate(rows) == "custom.apple,custom.pear,custom.plum"
+    assert page.evaluate("document.getElementById('find').value") == "p"
+    assert page.evaluate("getComputedStyle(document.body).colorScheme") in ("dark", "light dark")
+    red, green, blue = page.pixel(4, 400)
+    assert red + green + blue < 150
+    page.goto(f"{oculus.url}/?kiosk")
+    page.wait(f"{rows}.includes('custom.pear')")
+    assert page.evaluate("document.querySelector('.top').offsetHeight") == 0
+    assert page.errors == []
+
+
+def test_a_page_that_is_told_nothing_asks(page: Page, daemon: Callable[..., Daemon]) -> None:
+    """Where no events come through, the dashboard polls, and goes on showing what changes."""
+    oculus = daemon(CONFIG)
+    page.send("Network.setBlockedURLs", urls=["*/live?*"])
+    push(oculus, first=41.5)
+    page.goto(oculus.url)
+    page.wait(f"{shown('custom.first')}.includes('41.50')")
+    push(oculus, first=87.25)
+    page.wait(f"{shown('custom.first')}.includes('87.25')")
+    assert any("/partials/metrics" in url for url in page.requests)
+
+
+def test_no_page_has_a_serious_fault_of_access(page: Page, daemon: Callable[..., Daemon]) -> None:
+    """What axe-core calls serious is on no page, neither in the dark nor in the light."""
+    oculus = daemon(CONFIG + "collectors: [{type: network, probe: tcp, name: shut, target: '127.0.0.1:9'}]\n")
+    push(oculus, temperature=35.5, first=1.0)
+    (alert,) = wait_for(lambda: oculus.json("/api/alerts?limit=1")["alerts"])
+    paths = ("/", "/?dense=1", "/alerts", f"/alerts/{alert['id']}", "/rules", "/rules/too_hot", "/query",
+             "/status", "/system", "/series/custom.temperature")  # fmt: skip
+    found = {}
+    for scheme in ("dark", "light"):
+        page.prefer(scheme)
+        for path in paths:
+            page.goto(oculus.url + path)
+            page.wait("document.querySelector('main').innerText.length > 20")
+            found[scheme, path] = faults(page)
+    assert {place: told for place, told in found.items() if told} == {}
     assert page.errors == []
     assert page.strangers(f"127.0.0.1:{oculus.port}") == []

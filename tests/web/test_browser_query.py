@@ -46,7 +46,7 @@ def run(page: Page, sql: str, rows: int) -> None:
     """Type a query and run it, until so many rows are told."""
     put(page, sql)
     page.press("Enter", control=True)
-    page.wait(f"document.getElementById('told').textContent.startsWith('{rows:,} row')")
+    page.wait(f"document.getElementById('came').textContent.startsWith('{rows:,} row')")
     page.wait("!document.getElementById('run').disabled")
 
 
@@ -247,7 +247,7 @@ def test_a_result_is_charted(page: Page, site: Site, width: int) -> None:
     assert "tradingview.com" in page.evaluate("document.querySelector('#chart-credit a').href")
     assert faults(page) == []
 
-    examples = "[...document.querySelectorAll('#examples .pick')].find((button) => button.textContent"
+    examples = "[...document.querySelectorAll('#examples .take')].find((button) => button.textContent"
     page.evaluate(f"{examples} === 'A price beside a latency').click()")
     page.wait("Oculus.quickChart.points()[0]?.[0].startsWith('latency')")
     (latency, count), (price, other) = points(page)
@@ -262,14 +262,14 @@ def test_a_result_is_charted(page: Page, site: Site, width: int) -> None:
 
     figures = "count(*) as samples, -max(value) as low"
     run(page, f"select symbol, {figures} from metrics group by all order by samples", 3)
-    page.wait("document.querySelectorAll('#chart .bars li').length === 3")
-    bars = "[...document.querySelectorAll('#chart .bars i')].map((bar) => bar.getBoundingClientRect().width)"
+    page.wait("document.querySelectorAll('#drawn .bars li').length === 3")
+    bars = "[...document.querySelectorAll('#drawn .bars i')].map((bar) => bar.getBoundingClientRect().width)"
     widths = page.evaluate(bars)
     assert widths == sorted(widths)
     assert widths[2] > 10 * widths[0]
     page.evaluate("document.getElementById('measure').selectedIndex = 1")
     page.evaluate("document.getElementById('measure').dispatchEvent(new Event('change'))")
-    assert page.evaluate("document.querySelectorAll('#chart .bars .below').length") == 3
+    assert page.evaluate("document.querySelectorAll('#drawn .bars .below').length") == 3
     assert faults(page) == []
     run(page, "select 'no number' as text", 1)
     assert page.evaluate("document.getElementById('as-chart').disabled")

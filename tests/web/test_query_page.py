@@ -34,7 +34,7 @@ def editor(root: Element) -> str:
 
 def examples(root: Element) -> dict[str, str]:
     """Return the examples by their titles."""
-    buttons = root.one("details", id="examples").find("button", class_="pick")
+    buttons = root.one("details", id="examples").find("button", class_="take")
     return {button.text: button.attributes["data-sql"] for button in buttons}
 
 

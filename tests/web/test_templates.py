@@ -27,10 +27,14 @@ from oculus.web import (
     query_page,
     rule_page,
     rules_page,
+    series_head,
+    series_page,
+    series_window,
     silences,
     status_page,
     steps,
     storage_page,
+    summaries,
     system,
     system_page,
     timeline,
@@ -62,6 +66,10 @@ CONTEXTS: dict[str, type] = {
     "pages/status.html": status_page.StatusContext,
     "pages/public_status.html": status_page.StatusContext,
     "fragments/status.html": status_page.StatusContext,
+    "pages/series.html": series_page.PageContext,
+    "fragments/series.html": series_head.HeadContext,
+    "fragments/window.html": series_window.WindowContext,
+    "fragments/samples.html": series_page.RowsContext,
     "fragments/told.html": silences.ToldContext,
     "pages/login.html": pages.LoginContext,
     "pages/error.html": pages.ErrorContext,
@@ -244,11 +252,12 @@ def hostile_alerts(quiet: silences.Quiet) -> alerts_page.AlertsContext:
         for ruled, told in ((True, ()), (False, (hostile(deliveries.Told, state="failed"),)))
     ]
     filters = hostile(alerts_page.AlertFilters, before=9)
-    return hostile(
+    made: alerts_page.AlertsContext = hostile(
         alerts_page.AlertsContext, filters=filters, ranges=("6h", HOSTILE), ruled=True,
         lanes=hostile_timeline(), partial=True, firing=2, active=active, more=3, silences=[quiet],
         silences_more=2, entries=entries, older=filters.link(before=1), ever=True,
-    )  # type: ignore[no-any-return]  # fmt: skip
+    )  # fmt: skip
+    return made
 
 
 def hostile_rules(quiet: silences.Quiet) -> rules_page.RulesContext:
@@ -321,6 +330,27 @@ def hostile_status(**given: Any) -> status_page.StatusContext:
     return context
 
 
+def hostile_series() -> dict[type, Any]:
+    """Return the contexts of a series' page and its fragments, with hostile texts."""
+    head = hostile(
+        series_head.HeadContext, value=1.0, stale=True, gone=False,
+        related=(hostile(series_head.Related), hostile(series_head.Related)),
+    )  # fmt: skip
+    mark = hostile(series_window.Mark, value=1.0, ends=True)
+    window = hostile(
+        series_window.WindowContext, stats=(hostile(summaries.Stat),), more=True,
+        reads=(hostile(series_window.Read, marks=(mark,)),),
+        turns=(hostile(series_window.Turn, id=7, ts=1.5),),
+    )  # fmt: skip
+    page = hostile(
+        series_page.PageContext, **vars(head) | vars(window), choices=(series_page.Choice(HOSTILE, True),),
+        tags=((HOSTILE, HOSTILE),), phases=(HOSTILE,), every=1.0,
+    )  # fmt: skip
+    row = hostile(series_page.Sampled, tags=((HOSTILE, HOSTILE),))
+    rows = series_page.RowsContext(HOSTILE, (row,), HOSTILE)
+    return {type(each): each for each in (head, window, page, rows)}
+
+
 def hostile_contexts() -> Iterator[tuple[str, Any]]:
     """Yield every template with a context that fills all of its branches with hostile texts."""
     rows = [
@@ -384,6 +414,7 @@ def hostile_contexts() -> Iterator[tuple[str, Any]]:
         ),
         query_page.QueryContext: hostile_console(),
         status_page.StatusContext: hostile_status(),
+        **hostile_series(),
         pages.LoginContext: pages.LoginContext(True),
         pages.ErrorContext: hostile(pages.ErrorContext, status=404),
     }
