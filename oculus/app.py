@@ -345,7 +345,7 @@ class Oculus:
         alerts = {key.removeprefix(ALERTS): text for key, text in load(ALERTS).items()}
         self.outbox = Outbox(
             Deliveries(self.writer, self.readers), self._put_event, self.supervisor.spawn,
-            self.supervisor.stop, self._dress,
+            self.supervisor.stop, self._dress, self._is_silent,
         )  # fmt: skip
         waiting, notices = self.writer.call(outbox.backlog), load(NOTICES)
         self.outbox.configure(all_made(self.settings))
@@ -616,6 +616,9 @@ class Oculus:
     ) -> str:
         silence = self.silences.matching(rule, severity, labels, at, since)
         return silence.reason if silence else ""
+
+    def _is_silent(self, step: Transition) -> bool:
+        return bool(self._silenced(step.rule, step.severity, step.labels, now(), step.started_at))
 
     def _figures(self, wanted: Collection[Window], at: Micros) -> Figures:
         from oculus.storage.windows import figures  # with the second half

@@ -5,14 +5,16 @@ from __future__ import annotations
 import os
 import resource
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from oculus import __version__
+from oculus.clock import SECOND
 from oculus.collectors.base import Context, Count
 from oculus.collectors.scheduler import Scheduler
+from oculus.notify.courier import Courier
 from oculus.notify.outbox import Outbox
 from oculus.pipe import Pipe
 from oculus.rules.engine import RuleEngine
@@ -139,6 +141,7 @@ class Telemetry:
             counter("oculus_notifications_total", "Messages sent, and actions that worked.", sent),
             counter("oculus_notifications_failed_total", "Tries of either that failed.", failed),
             gauge("oculus_notifications_waiting", "Steps of alerts that wait for either.", waiting),
+            *_channels(self.outbox),
             *_calls(self.dead_man()),
             gauge("oculus_database_damaged", "Whether a damaged part was met.", bool(self.database.damage)),
             gauge("oculus_database_bytes", "Size of the database on disk.", self.database.size()),
@@ -169,6 +172,34 @@ class Telemetry:
             gauge("process_resident_memory_bytes", "Resident memory.", resident()),
             counter("process_cpu_seconds_total", "Processor time, user and system.", processor_seconds()),
         ]  # fmt: skip
+
+
+def _channels(outbox: Outbox) -> list[Metric]:
+    """Return the figures of each channel, actions among them."""
+    every = outbox.couriers
+    since = {name: one.failing_since for name, one in every.items() if isinstance(one, Courier)}
+    counters: dict[str, tuple[str, Mapping[str, float]]] = {
+        "sent_total": ("Messages sent.", {name: one.sent for name, one in every.items()}),
+        "failures_total": ("Tries to send that failed.", {name: one.failed for name, one in every.items()}),
+    }
+    gauges: dict[str, tuple[str, Mapping[str, float]]] = {
+        "waiting": ("Steps of alerts that wait.", {name: one.waiting for name, one in every.items()}),
+        "failing": ("Whether the last try failed.", {name: at is not None for name, at in since.items()}),
+        "failing_since_timestamp_seconds": (
+            "When the first of the tries was that have failed since one worked.",
+            {name: at / SECOND for name, at in since.items() if at is not None},
+        ),
+    }
+    return [_by_channel(name, "counter", *told) for name, told in counters.items()] + [
+        _by_channel(name, "gauge", *told) for name, told in gauges.items()
+    ]
+
+
+def _by_channel(
+    name: str, kind: Literal["counter", "gauge"], help: str, values: Mapping[str, float]
+) -> Metric:
+    samples = [("", {"channel": channel}, value) for channel, value in values.items()]
+    return Metric(f"oculus_channel_{name}", kind, help, samples)
 
 
 def _calls(dead_man: DeadMan | None) -> list[Metric]:

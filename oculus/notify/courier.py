@@ -160,8 +160,10 @@ class Courier:
         time_now: Callable[[], Micros] = now,
         chance: Callable[[], float] = random.random,
         room: int = ROOM,
+        silenced: Callable[[Transition], bool] = lambda step: False,
     ) -> None:
-        """`dress` adds what is around the alerts, link and history, given the id of the first one's event."""
+        """`dress` adds what is around the alerts, link and history, given the id of the first one's event.
+        `silenced` tells of a step that was told whether a silence holds it back by now."""
         self.name = name
         self._shelf = shelf
         self._report = report
@@ -169,6 +171,7 @@ class Courier:
         self._dress = dress
         self._now = time_now
         self._chance = chance
+        self._silenced = silenced
         self._parcels: dict[Labels, Parcel] = {}
         self._former: list[Parcel] = []  # those of a plan that groups by other labels
         self._held: set[int] = set()  # events that wait here, or whose outcome is not noted yet
@@ -380,9 +383,20 @@ class Courier:
         if message is None:
             self._pass(labels, parcel)
             return
+        if message.reason == "repeat":
+            message = self._audible(message)
+            if not message.firing:  # as if it had been told again
+                parcel.group.sent(present)
+                self._store([], {self._key(labels): self._text(parcel)})
+                return
         parcel.cut, parcel.tries = present, 0
         parcel.notice = self._made(labels, message, present)
         self._store([], {self._key(labels): self._text(parcel)})
+
+    def _audible(self, message: Message[Held]) -> Message[Held]:
+        """Return a reminder without what a silence holds back."""
+        steps = zip(message.firing, self._with_words(message.firing), strict=True)
+        return replace(message, firing=tuple(held for held, step in steps if not self._silenced(step)))
 
     def _made(self, labels: Labels, message: Message[Held], present: Micros) -> Notice:
         """Return a group's message as it is sent; what is beyond the channel's limit is counted."""

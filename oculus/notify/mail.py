@@ -27,8 +27,8 @@ from oculus.clock import SECOND
 from oculus.collectors.network.probe import explain
 from oculus.collectors.network.starttls import check_server_name
 from oculus.collectors.network.tls import TlsContexts, TlsSettings
-from oculus.config.decode import between, setting
-from oculus.config.settings import ChannelSettings
+from oculus.config.decode import Seconds, between, setting
+from oculus.config.settings import LONGEST, ChannelSettings
 from oculus.errors import reason
 from oculus.notify import mail_page, payload
 from oculus.notify.base import Channel, Undelivered
@@ -41,6 +41,9 @@ if TYPE_CHECKING:
 
 Tls = Literal["starttls", "implicit", "none"]
 _PORTS: Mapping[Tls, int] = {"starttls": 587, "implicit": 465, "none": 25}
+
+_BATCH = Seconds(60.0)  # what happens within it is one mail
+_THREADS = 10  # that one mail can belong to; of a network that is down there are more rules
 
 _CHART = 1084, 192  # pixels: twice the size that it is shown in, for sharp screens
 
@@ -139,6 +142,16 @@ def _check_file(path: str) -> None:
 class EmailSettings(ChannelSettings):
     """Settings of `type: email`."""
 
+    # A mailbox is no pager: all that happens within a minute is one mail, whatever rules it is about.
+    group_by: tuple[str, ...] = setting(
+        (), help="what the alerts of one mail have in common: labels, rule, severity"
+    )
+    group_wait: Seconds = setting(
+        _BATCH, help="time from the first alert of a group to its mail", check=between(0, LONGEST, "s")
+    )
+    group_interval: Seconds = setting(
+        _BATCH, help="time from one mail of a group to the next", check=between(0.1, LONGEST, "s")
+    )
     smtp_host: str = setting(help="host of the mail server", check=_check_host)
     smtp_port: int = setting(
         0, help="its port; 587, or as tls says: 465 for implicit, 25 for none", check=between(0, 65_535)
@@ -346,16 +359,16 @@ def compose(settings: EmailSettings, notice: Notice) -> bytes:
         )
     else:
         message.add_alternative(mail_page.html(page), subtype="html", cte="base64")
-    thread = f"<{_thread(settings, notice)}@{sender.host}>"
+    threads = [f"<{thread}@{sender.host}>" for thread in _threads(settings, notice)]
     headers = {
         "Date": format_datetime(datetime.fromtimestamp(notice.sent_at / SECOND, UTC)),
         "From": sender.header,
         "To": ",\r\n ".join(address.header for address in recipients),
         "Subject": _encoded(_subject(settings, notice)),
         "Message-ID": f"<{_id(notice.id)}@{sender.host}>",
-        # No mail has this id; all that name it are one thread nevertheless.
-        "In-Reply-To": thread,
-        "References": thread,
+        # No mail has these ids; all that name one are a thread nevertheless.
+        "In-Reply-To": threads[0],
+        "References": "\r\n ".join(threads),
         "Auto-Submitted": "auto-generated",
         "X-Auto-Response-Suppress": "All",  # Exchange does not look at the line above
     }
@@ -389,10 +402,14 @@ def _id(text: str) -> str:
     return text if _ID.fullmatch(text) else _digest(text)
 
 
-def _thread(settings: EmailSettings, notice: Notice) -> str:
-    """Return what all mails of a group have in common; trials are a thread of their own."""
-    about = sorted(notice.group.items()) or [("rule", notice.alerts[0].rule)]
-    return _digest(json.dumps([settings.from_address, about, notice.reason == "test"]))
+def _threads(settings: EmailSettings, notice: Notice) -> list[str]:
+    """Return what all mails of a group have in common, or else what those of each rule have that this one is
+    about; trials are threads of their own."""
+    rules = dict.fromkeys(step.rule for step in notice.alerts)
+    common = sorted(notice.group.items())
+    every = [common] if common else [[("rule", rule)] for rule in rules]
+    trial = notice.reason == "test"
+    return [_digest(json.dumps([settings.from_address, about, trial])) for about in every[:_THREADS]]
 
 
 def _digest(text: str) -> str:

@@ -42,12 +42,14 @@ class Outbox:
         spawn: Callable[[str, Callable[[], None]], object],
         end: Callable[..., object],
         dress: Callable[[Notice, int | None], Notice] = lambda notice, event: notice,
+        silenced: Callable[[Transition], bool] = lambda step: False,
     ) -> None:
         self._ledger = ledger
         self._report = report
         self._spawn = spawn
         self._end = end
         self._dress = dress
+        self._silenced = silenced
         self._direct: dict[int, list[tuple[str, Transition]]] = {}  # by the identity of their events
         self.couriers: dict[str, Courier | Runner] = {}
         self.logged = 0
@@ -77,7 +79,9 @@ class Outbox:
         shelf = Shelf(self._ledger, name)
         if isinstance(channel, Action):
             return Runner(name, channel, shelf, self._report, self._dress)
-        return Courier(name, channel, shelf, self._report, self._pass_on, self._dress)
+        return Courier(
+            name, channel, shelf, self._report, self._pass_on, self._dress, silenced=self._silenced
+        )
 
     def restore(self, waiting: Mapping[str, int], stored: Mapping[str, str]) -> None:
         """Take up what waits in the store, so many steps for each channel, and what couriers remembered, by

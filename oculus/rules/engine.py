@@ -7,27 +7,24 @@ each row by its text columns, every other rule one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import TypeVar
 
-from oculus.clock import SECOND, iso
+from oculus.clock import SECOND
 from oculus.config.settings import RuleSettings
-from oculus.model import NO_TAGS, AlertInstance, Micros, Operand, RuleState, Severity, Transition
-from oculus.rules import expression, message
+from oculus.model import NO_TAGS, Micros, RuleState, Severity, Transition
+from oculus.rules import expression
 from oculus.rules import rows as row_alerts
 from oculus.rules.alert import Instance, Remembered, Step, advance, flaps, worth_remembering
+from oculus.rules.evidence import Seen, transition
+from oculus.rules.registry import Each, Registry
 from oculus.rules.rows import Row
 from oculus.rules.rule import Rule, Watched
+from oculus.rules.standing import standing
 from oculus.rules.view import View, fresh, lookback
 
 _T = TypeVar("_T")
-
-# Passes items through; whoever gives it may let others run between them.
-Each = Callable[[Iterable[Any]], Iterable[Any]]
-
-# The keys of the instances that read a series, by series and rule.
-_Index = dict[str, dict[str, list[str]]]
 
 # Tells why an alert is not to be told, or nothing: its rule, severity and labels, the time, and when it began
 # (None: it is over, which a silence of that one beginning does not hold back).
@@ -38,12 +35,11 @@ STORED = "alert/"  # what the keys of remembered instances begin with
 # Tags of a series that tell of a sample, not of what is measured, and so are no labels of an alert.
 _NO_LABELS = frozenset({"error", "phase", "unit"})
 
-
 # Rows of a query's last result that are shown.
 _ROWS_SHOWN = 3
 
 
-class RuleEngine:
+class RuleEngine(Registry):
     """Evaluates rules and returns the transitions; keeps nothing but the instances' states.
 
     `tags` gives the tags of a series, which become labels. `started` is when values began to come: what was
@@ -58,63 +54,16 @@ class RuleEngine:
         silenced: Silenced = lambda rule, severity, labels, now, since: "",
         started: Micros = Micros(0),
     ) -> None:
+        super().__init__()
         self._tags = tags
         self._silenced = silenced
         self.started = started
-        self._rules: dict[str, Rule] = {}
-        self._by_symbol: _Index = {}
-        self._known: set[str] = set()
         self._altered: dict[tuple[str, str], None] = {}  # rules and keys of what changed without a step
         self._expired: set[str] = set()  # keys under which what counts no more is remembered
-        self.loads = 0  # how often rules were loaded
         self.shifted = 0  # microseconds by which the wall clock was set, in all
         self.load(rules)
 
-    @property
-    def rules(self) -> list[Rule]:
-        """All rules, in the order of the configuration."""
-        return list(self._rules.values())
-
-    def get(self, name: str) -> Rule | None:
-        """Return a rule by its name."""
-        return self._rules.get(name)
-
     # -- what there is ------------------------------------------------------------------------------------
-
-    def load(self, rules: Iterable[RuleSettings], each: Each = iter) -> None:
-        """Replace the rules; one whose expression stayed keeps its instances.
-
-        What takes long goes through `each`, which may let others run meanwhile: they find the old rules.
-        """
-        known, loaded, index = tuple(self._known), list[Rule](), _Index()
-        for _ in each(self._loaded(tuple(rules), known, loaded, index)):
-            pass
-        before, self._rules, self._by_symbol = self._rules, {}, index
-        self.loads += 1
-        late = self._known.difference(known)
-        for rule in loaded:
-            self._rules[rule.settings.name] = rule
-            was = before.get(rule.settings.name)
-            if was is not None and was.expression == rule.expression:
-                rule.adopt(was)
-            for symbol in late:
-                self._index(rule, rule.match(symbol))
-            self._index(rule, [key for key in rule.instances if rule.watch(key)])
-        self._rank()
-
-    def _loaded(
-        self, rules: Sequence[RuleSettings], known: Sequence[str], loaded: list[Rule], index: _Index
-    ) -> Iterator[RuleSettings]:
-        """Make the rules ready, a little at a time."""
-        for settings in rules:
-            rule = Rule.of(settings)
-            loaded.append(rule)
-            self._index(rule, rule.watched, index)
-            if rule.condition is not None and rule.condition.is_glob:
-                for symbol in known:
-                    self._index(rule, rule.match(symbol), index)
-                    yield settings
-            yield settings
 
     def replace(self, rules: Iterable[RuleSettings], now: Micros, each: Each = iter) -> list[Transition]:
         """Load other rules; return the end of each alert of a rule that is not there any more."""
@@ -131,53 +80,6 @@ class RuleEngine:
         for name in each(list(before)):  # to let go of a million targets takes a second
             del before[name]
         return ended
-
-    def know(self, symbols: Iterable[str]) -> None:
-        """Take note of series: a wildcard has an instance for each that it matches."""
-        for symbol in symbols:
-            if symbol not in self._known:
-                self._known.add(symbol)
-                for rule in self._rules.values():
-                    self._index(rule, rule.match(symbol))
-
-    def forget_all_but(self, symbols: Container[str]) -> None:
-        """Drop the series that are not there any more: no wildcard stands for them, but for alerts."""
-        gone = [symbol for symbol in self._known if symbol not in symbols]
-        if not gone:
-            return
-        self._known.difference_update(gone)
-        forgotten = [rule.forget(self._known) for rule in self._rules.values()]
-        if any(forgotten):
-            self._by_symbol = {}
-            for rule in self._rules.values():
-                self._index(rule, rule.watched)
-
-    def _index(self, rule: Rule, keys: Iterable[str], index: _Index | None = None) -> None:
-        found = self._by_symbol if index is None else index
-        for key in keys:
-            for symbol in rule.watched[key].symbols:
-                found.setdefault(symbol, {}).setdefault(rule.settings.name, []).append(key)
-
-    def _rank(self) -> None:
-        """Rank the rules, so that in one pass a cause is evaluated before what depends on it."""
-        for _ in self._rules:
-            raised = False
-            for rule in self._rules.values():
-                causes = (self._rules.get(name) for name in rule.settings.depends_on)
-                rank = 1 + max((cause.rank for cause in causes if cause is not None), default=-1)
-                if rule.rank < rank < len(self._rules):  # in a circle there is no order
-                    rule.rank, raised = rank, True
-            if not raised:
-                return
-
-    def concerning(self, symbols: Iterable[str]) -> list[Rule]:
-        """Return the rules that name any of these symbols."""
-        found = {name: None for symbol in symbols for name in self._by_symbol.get(symbol, ())}
-        return [self._rules[name] for name in found]
-
-    def instances_of(self, symbol: str) -> Mapping[str, Sequence[str]]:
-        """Return, by rule, the keys of the instances that read a series."""
-        return self._by_symbol.get(symbol, {})
 
     # -- over a restart -----------------------------------------------------------------------------------
 
@@ -197,12 +99,7 @@ class RuleEngine:
             rule, instance = self._rules.get(name), found.instance
             if rule is None or rule.expression != found.expression:
                 gone = rule or Rule.of(
-                    RuleSettings(
-                        name=name,
-                        sql="select 1",
-                        severity=found.severity,
-                        channels=found.channels,
-                    )
+                    RuleSettings(name=name, sql="select 1", severity=found.severity, channels=found.channels)
                 )
                 ended += self._end(
                     replace(gone, instances={key: instance}), key, now, "the rule is gone or changed"
@@ -261,9 +158,9 @@ class RuleEngine:
         return [step for rule in ordered if rule.condition is not None for step in self.steps(view, rule)]
 
     def steps(self, view: View, rule: Rule, keys: Iterable[str] | None = None) -> Iterator[Transition]:
-        """Evaluate a condition at `view.now`; yield what changes. With `keys` only these instances: the others
-        would come to what they came to before.
+        """Evaluate a condition at `view.now`; yield what changes.
 
+        With `keys` only these instances: the others would come to what they came to before.
         Whoever takes the steps may let others run between two. When these load other rules or move the clock,
         the instances that are left are for the next evaluation.
         """
@@ -302,7 +199,7 @@ class RuleEngine:
                 value = bound.value(view)
                 instance.value = instance.value if value is None else value
             cleared = until is None or until.evaluate(view) is True
-            yield from self._advance(rule, key, holds, _Seen(now, view, bound), cleared)
+            yield from self._advance(rule, key, holds, Seen(now, view, bound), cleared)
 
     def evaluate_rows(self, rule: Rule, rows: Sequence[Row], now: Micros) -> list[Transition]:
         """Take the result of a rule's query at `now`: each row is an alert, known by its text columns."""
@@ -330,7 +227,7 @@ class RuleEngine:
             instance.carried = None
             if row:
                 instance.value = next(iter(row_alerts.numbers(row).values()), None)
-            yield from self._advance(rule, key, bool(row), _Seen(now, row=row))
+            yield from self._advance(rule, key, bool(row), Seen(now, row=row))
 
     def _while_current(self, rule: Rule, items: Iterable[_T]) -> Iterator[_T]:
         """Pass items through as long as a rule is in force and the clock has not been moved."""
@@ -368,13 +265,13 @@ class RuleEngine:
             return []
         step: Step = ("firing", "resolved") if instance.state == "firing" else ("pending", "inactive")
         instance.state = "inactive"
-        ended = self._transition(rule, key, instance, step, _Seen(now))
+        ended = self._transition(rule, key, instance, step, Seen(now))
         return [replace(ended, message=told, memory=(f"{STORED}{rule.settings.name}/{key}", None))]
 
     # -- what is told -------------------------------------------------------------------------------------
 
     def _advance(
-        self, rule: Rule, key: str, holds: bool | None, seen: _Seen, cleared: bool = True
+        self, rule: Rule, key: str, holds: bool | None, seen: Seen, cleared: bool = True
     ) -> list[Transition]:
         """Move an instance on by an evaluation; return its steps, or that a firing alert is told (again)."""
         instance, now = rule.instances[key], seen.now
@@ -409,7 +306,7 @@ class RuleEngine:
         count = flaps(settings, instance, now)
         return f"flapping: it fired more than {settings.flap} times within an hour" if count else ""
 
-    def _transition(self, rule: Rule, key: str, instance: Instance, step: Step, seen: _Seen) -> Transition:
+    def _transition(self, rule: Rule, key: str, instance: Instance, step: Step, seen: Seen) -> Transition:
         settings, (before, after), now = rule.settings, step, seen.now
         if before != after and "firing" in step:
             rule.turned()
@@ -424,43 +321,16 @@ class RuleEngine:
             if instance.told_at is None:  # nobody heard that it fired
                 suppressed = suppressed or instance.suppressed or "its firing was not told"
             instance.told_at, instance.suppressed = None, ""
-        explanation = seen.explanation()
-        symbol = instance.labels.get("symbol")
-        values = {
-            "rule": settings.name,
-            "state": after,
-            "severity": settings.severity,
-            "symbol": symbol,
-            "value": instance.value,
-            "started_at": iso(instance.active_at),
-            "condition": settings.condition,
-            "explanation": explanation,
-            "labels": instance.labels,
-        }
-        text = message.render(settings.message, {**values, **instance.labels, **seen.row})
-        held = (now - instance.active_at) / SECOND
-        timers = {"held": held, "for": settings.for_, "cooldown": settings.cooldown}
         kept = worth_remembering(settings, instance, now)
-        return Transition(
-            ts=now,
-            rule=settings.name,
-            state=after,
-            previous=before,
-            severity=settings.severity,
-            message=text or explanation or settings.name,
-            started_at=instance.active_at,
-            symbol=symbol,
-            value=instance.value,
-            labels=instance.labels,
-            channels=(*settings.channels, *acting),
-            explanation=explanation,
-            operands=seen.operands(),
+        return transition(
+            settings,
+            instance,
+            step,
+            seen,
             suppressed=suppressed,
-            timers=timers,
-            memory=(
-                f"{STORED}{settings.name}/{key}", self._memory(rule, instance) if kept else None
-            ),
-        )  # fmt: skip
+            channels=(*settings.channels, *acting),
+            memory=(f"{STORED}{settings.name}/{key}", self._memory(rule, instance) if kept else None),
+        )
 
     @staticmethod
     def _memory(rule: Rule, instance: Instance) -> str:
@@ -478,63 +348,4 @@ class RuleEngine:
 
     def states(self, view: View) -> list[RuleState]:
         """Return every rule as it stands at `view.now`."""
-        return [self._state(rule, view) for rule in self._rules.values()]
-
-    def _state(self, rule: Rule, view: View) -> RuleState:
-        settings = rule.settings
-        active = sorted(
-            (instance for instance in rule.instances.values() if instance.state != "inactive"),
-            key=lambda instance: instance.active_at,
-        )
-
-        def explain() -> str:
-            key = next((key for key, found in rule.instances.items() if found.state != "inactive"), None)
-            watched = rule.watched.get(key or "") or next(iter(rule.watched.values()), None)
-            return watched.bound.explain(view) if watched else rule.error or rule.shown or "no rows"
-
-        return RuleState(
-            name=settings.name,
-            condition=settings.condition,
-            sql=settings.sql,
-            severity=settings.severity,
-            message=settings.message,
-            for_seconds=settings.for_,
-            cooldown_seconds=settings.cooldown,
-            channels=settings.channels,
-            state=rule.state,
-            health=rule.health,
-            error=rule.error,
-            missing=rule.missing,
-            explain=explain,
-            value=active[0].value if active else None,
-            active_at=active[0].active_at if active else None,
-            instances=tuple(
-                AlertInstance(found.labels, found.state, found.value, found.active_at, found.suppressed)
-                for found in active
-            ),
-            last_evaluation=rule.last_evaluation,
-            evaluations=rule.evaluations,
-            missed=rule.missed,
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class _Seen:
-    """What an evaluation saw: a condition over a view, or a row."""
-
-    now: Micros
-    view: View | None = None
-    bound: expression.Bound | None = None
-    row: Row = field(default_factory=dict)
-
-    def explanation(self) -> str:
-        """Return it in words."""
-        if self.bound is not None and self.view is not None:
-            return self.bound.explain(self.view)
-        return row_alerts.shown(self.row)
-
-    def operands(self) -> tuple[Operand, ...]:
-        """Return each value with its age."""
-        if self.bound is not None and self.view is not None:
-            return tuple(self.bound.operands(self.view))
-        return tuple(Operand(name, value) for name, value in row_alerts.numbers(self.row).items())
+        return [standing(rule, view) for rule in self._rules.values()]

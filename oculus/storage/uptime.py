@@ -10,8 +10,9 @@ the time that they take. Where the minutes are gone (`database.retention_1m`) th
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import duckdb
 
@@ -26,9 +27,12 @@ Cursor = duckdb.DuckDBPyConnection
 # Failures that lie closer together than this are one outage: a target that flaps would fill the page.
 JOINED = 5 * MINUTE  # microseconds
 
-# What is missing of a time is unknown if it is more than this, and more than from one result to the next, which
-# is still to come.
+# What is missing of a time is unknown if it is more than this, and more than from one result to the next,
+# which is still to come.
 LEAST_GAP = 60.0  # seconds
+
+# Rows become Python's objects so many at a time: nothing else in the process runs for these 2 ms.
+_FETCHED = 4_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,7 +261,7 @@ class _Reckoning:
     def _by_day(self, days: Sequence[Micros]) -> dict[tuple[int, int], tuple[float, float]]:
         """Return the seconds up and down of each target and day; an hour is of the day in which it begins."""
         hours = range(days[0] // HOUR, self._at // HOUR + 1)
-        rows = self._cursor.execute(
+        self._cursor.execute(
             f"""select number, day, sum(up * seconds), sum(down * seconds)
             from pieces join
                 (select unnest($hours::bigint[]) as hour, unnest($days::integer[]) as day) as placed
@@ -267,8 +271,8 @@ class _Reckoning:
                 "hours": list(hours),
                 "days": [max(0, bisect_right(days, hour * HOUR) - 1) for hour in hours],
             },
-        ).fetchall()
-        return {(number, day): (up, down) for number, day, up, down in rows}
+        )
+        return {(number, day): (up, down) for number, day, up, down in self._fetched()}
 
     def _lately(self, recent: Micros) -> dict[int, tuple[float, float]]:
         """Return the seconds up and down of each target since `recent`."""
@@ -282,14 +286,19 @@ class _Reckoning:
     def _took(self, recent: Micros) -> dict[int, list[tuple[Micros, float, int]]]:
         """Return the mean time of the answers of each target and hour since `recent`."""
         found: dict[int, list[tuple[Micros, float, int]]] = {}
-        rows = self._cursor.execute(
+        self._cursor.execute(
             f"""select number, bucket, sum(total) / sum(runs), sum(runs)::bigint
             from ({self._rows(HOUR, recent, self._names, ["rtt"])})
             group by number, bucket order by number, bucket"""
-        ).fetchall()
-        for number, bucket, mean, count in rows:
+        )
+        for number, bucket, mean, count in self._fetched():
             found.setdefault(number, []).append((Micros(bucket * HOUR), mean, count))
         return found
+
+    def _fetched(self) -> Iterator[tuple[Any, ...]]:
+        """Yield the rows of the last query."""
+        while rows := self._cursor.fetchmany(_FETCHED):
+            yield from rows
 
     def _outages(self, most: int) -> tuple[Outage, ...]:
         """Return the latest outages of all targets, the one that ended last first."""

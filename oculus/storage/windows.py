@@ -228,17 +228,23 @@ class _Fetch:
             }
         )
         asked = {"spread": ("boolean", spread), "ranked": ("boolean", ranked)}
+        alike = _alike(stretches) and len({*zip(spread, ranked, strict=True)}) == 1
         if relation == _SAMPLES:
+            some = ("", "") if alike else ("filter (spread)", "filter (ranked)")
             columns = [f"count(*), sum(value), min({LOW}), max({HIGH})"]
-            columns.append("stddev_pop(value) filter (spread)" if any(spread) else "null")
+            columns.append(f"stddev_pop(value) {some[0]}" if any(spread) else "null")
             listed = ", ".join(f"{parameter!r}::double" for parameter in parameters)
-            columns.append(f"quantile_cont(value, [{listed}]) filter (ranked)" if parameters else "null")
+            columns.append(f"quantile_cont(value, [{listed}]) {some[1]}" if parameters else "null")
         else:
             columns, asked = ["sum(count)::bigint, sum(sum), min(low), max(high), null, null"], {}
-        rows, bound = _joined(relation, stretches, asked)
-        found = self._cursor.execute(f"select number, {', '.join(columns)} {rows} group by number", bound)
-        for number, count, total, low, high, deviation, quantiles in found.fetchall():
-            span = stretches[number].span
+        if alike:
+            key, (rows, bound) = "held.symbol", _selected(relation, stretches)
+        else:
+            key, (rows, bound) = "number", _joined(relation, stretches, asked)
+        found = self._cursor.execute(f"select {key}, {', '.join(columns)} {rows} group by {key}", bound)
+        places = {stretch.span.symbol if alike else place: stretch for place, stretch in enumerate(stretches)}
+        for place, count, total, low, high, deviation, quantiles in found.fetchall():
+            span = places[place].span
             span.count += count
             span.sum += total
             span.low, span.high = min(span.low, low), max(span.high, high)
@@ -307,6 +313,27 @@ def _joined(
         where held.ts >= make_timestamptz($first) and held.ts < make_timestamptz($last)
             {within} {numbers_only}""",
         bound,
+    )
+
+
+def _alike(stretches: Sequence[_Stretch]) -> bool:
+    """Tell whether all stretches are from the same time to the same, each of another series."""
+    times = {(stretch.start, stretch.end) for stretch in stretches}
+    return len(times) == 1 and len({stretch.span.symbol for stretch in stretches}) == len(stretches)
+
+
+def _selected(relation: str, stretches: Sequence[_Stretch]) -> tuple[str, dict[str, Any]]:
+    """Return a FROM clause with the rows of stretches that are alike, and its values.
+
+    A join would look at the times of each row once more: a quarter of all that it takes.
+    """
+    names = [stretch.span.symbol for stretch in stretches]
+    numbers_only = "and value is not null and not isnan(value)" if relation == _SAMPLES else ""
+    return (
+        f"""from {relation} as held
+        where held.ts >= make_timestamptz($first) and held.ts < make_timestamptz($last)
+            and held.symbol in (select unnest($names::varchar[])) {among(names)} {numbers_only}""",
+        {"first": stretches[0].start, "last": stretches[0].end, "names": names},
     )
 
 

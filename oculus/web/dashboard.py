@@ -127,7 +127,7 @@ class Dashboard:
         self._feeds: dict[View, Feed] = {}
         self._recent: Sequence[Alert] = ()
         self._recent_of = -1  # the event that was the last when they were read
-        self._counted: tuple[float, int] | None = None  # when samples were counted last, and how many
+        self._counted = time.monotonic(), services.stored()  # when samples were counted, and how many
         self._rate = 0.0
 
     def page(self) -> str:
@@ -232,8 +232,6 @@ class Dashboard:
 
     def _samples_per_second(self) -> float:
         at, count = time.monotonic(), self._services.stored()
-        if self._counted is None:
-            self._counted = at, count
         elapsed = at - self._counted[0]
         if elapsed >= RATE_OVER:
             self._rate = (count - self._counted[1]) / elapsed

@@ -149,7 +149,7 @@ def spark(history: Sequence[float], bounds: tuple[float, float] | None = None) -
 
 def size_text(size: float) -> str:
     """Return bytes as people read them: `640 kB`, `42.1 MB`."""
-    for unit, name in ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
+    for unit, name in ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB"), (1, "B")):
         if size >= unit:
             return f"{size / unit:.0f} {name}" if size >= 100 * unit else f"{size / unit:.3g} {name}"
     return f"{size:.3g} B"

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, tzinfo
 
 from bottle import request
 
 from oculus.clock import DAY, SECOND, iso, now
+from oculus.cooperate import slices
 from oculus.model import Micros
 from oculus.storage.uptime import JOINED, Outage, Record, Share
 from oculus.web import auth, figures
@@ -47,8 +48,18 @@ class Figure:
 
 
 @dataclass(frozen=True, slots=True)
+class Past:
+    """How a target stood; `took` is the mean time of its answers, and `line` the path of those of hours."""
+
+    bars: Bars
+    uptime: tuple[Figure, ...]
+    took: str
+    line: str
+
+
+@dataclass(frozen=True, slots=True)
 class Entry:
-    """A target; `series` and `reason` are empty for who has no token, `took` is the mean time of answers."""
+    """A target; `series` and `reason` are empty for who has no token, `past` is None while not known."""
 
     id: str
     name: str
@@ -56,10 +67,7 @@ class Entry:
     word: str
     series: str
     reason: str
-    bars: Bars | None
-    uptime: tuple[Figure, ...]
-    took: str
-    line: str
+    past: Past | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +115,7 @@ class StatusPage:
         self._templates = templates
         self.targets = Targets(services)
         self.records = Records(services)
+        self._drawn: tuple[Record | None, dict[str, Past]] = (None, {})
 
     def page(self) -> str:
         """GET /status"""
@@ -121,13 +130,22 @@ class StatusPage:
         settings = self._services.status()
         groups, left = self.targets.groups()
         found = {target.symbol: target for group in groups for target in group.targets}
-        record = self.records.of(found) if found else None
+        record, zone = self.records.of(found) if found else None, local_zone()
+        pasts = {} if record is None else self._pasts(record, zone)
         level, headline = _headline(list(found.values()))
         sections = [
             Section(
                 group.name,
                 tuple(
-                    self._entry(f"t{place}-{number}", target, record, inside=inside)
+                    Entry(
+                        id=f"t{place}-{number}",
+                        name=target.name,
+                        standing=target.standing,
+                        word=WORDS[target.standing],
+                        series=self.targets.main(target.symbol) if inside else "",
+                        reason=target.reason if inside else "",
+                        past=pasts.get(target.symbol),
+                    )
                     for number, target in enumerate(group.targets)
                 ),
                 sum(target.standing == "down" for target in group.targets),
@@ -143,31 +161,26 @@ class StatusPage:
             failing=sum(target.standing == "down" for target in found.values()),
             sections=tuple(sections),
             left=left,
-            incidents=() if record is None else tuple(_incidents(record, found)),
+            incidents=() if record is None else tuple(_incidents(record, found, zone)),
             read_at="" if record is None else iso(record.at),
-            zone=_zone_text(now()),
+            zone=_zone_text(_local(now(), zone)),
         )
 
-    def _entry(self, id: str, target: Target, record: Record | None, *, inside: bool) -> Entry:
-        known = None if record is None else record.targets[target.symbol]
-        took = () if known is None else known.took
-        count = sum(runs for _, _, runs in took)
-        mean = sum(mean * runs for _, mean, runs in took) / count if count else None
-        drawn = None
-        if record is not None and known is not None:
-            drawn = bars(known.days, _local(record.at).date())
-        return Entry(
-            id=id,
-            name=target.name,
-            standing=target.standing,
-            word=WORDS[target.standing],
-            series=self.targets.main(target.symbol) if inside else "",
-            reason=target.reason if inside else "",
-            bars=drawn,
-            uptime=() if known is None else tuple(_figure(over(known, window), window) for window in WINDOWS),
-            took="" if mean is None else f"{figures.value_text(mean, 'ms')} ms",
-            line="" if record is None else line(took, Micros(record.at - DAY), record.at),
-        )
+    def _pasts(self, record: Record, zone: tzinfo) -> dict[str, Past]:
+        """Return how targets stood, drawn once for each reading of the store."""
+        if self._drawn[0] is not record:
+            today, since = _local(record.at, zone).date(), Micros(record.at - DAY)
+            pasts = {
+                target: Past(
+                    bars(known.days, today),
+                    tuple(_figure(over(known, window), window) for window in WINDOWS),
+                    _mean_text(known.took),
+                    line(known.took, since, record.at),
+                )
+                for target, known in slices(record.targets.items())
+            }
+            self._drawn = record, pasts
+        return self._drawn[1]
 
 
 def _headline(targets: Sequence[Target]) -> tuple[str, str]:
@@ -195,7 +208,7 @@ def _figure(share: Share, window: str) -> Figure:
     return Figure(text, figures.share_text(share.up, known), told, level)
 
 
-def _incidents(record: Record, targets: dict[str, Target]) -> Iterator[Incident]:
+def _incidents(record: Record, targets: dict[str, Target], zone: tzinfo) -> Iterator[Incident]:
     """Yield the latest outages in words; the last one of a target that is down still goes on."""
     met = set()
     for outage in record.outages:
@@ -203,7 +216,8 @@ def _incidents(record: Record, targets: dict[str, Target]) -> Iterator[Incident]
         newest = outage.target not in met
         met.add(outage.target)
         going = newest and target.standing == "down" and record.at - outage.end <= 2 * JOINED
-        yield Incident(target.name, _told(outage, going=going), _times(outage, going=going), going)
+        times = _times(_local(outage.start, zone), None if going else _local(outage.end, zone))
+        yield Incident(target.name, _told(outage, going=going), times, going)
 
 
 def _told(outage: Outage, *, going: bool) -> str:
@@ -214,20 +228,24 @@ def _told(outage: Outage, *, going: bool) -> str:
     return f"{verb} {down}" if whole or down == length else f"{verb} {down} within {length}"
 
 
-def _times(outage: Outage, *, going: bool) -> str:
-    start, end = _local(outage.start), _local(outage.end)
-    if going:
+def _times(start: datetime, end: datetime | None) -> str:
+    if end is None:
         return f"since {start:%Y-%m-%d %H:%M}"
     return f"{start:%Y-%m-%d %H:%M} – {end:{'%H:%M' if start.date() == end.date() else '%Y-%m-%d %H:%M'}}"
 
 
-def _local(at: Micros) -> datetime:
-    return datetime.fromtimestamp(at / SECOND, local_zone())
+def _mean_text(took: Sequence[tuple[Micros, float, int]]) -> str:
+    count = sum(runs for _, _, runs in took)
+    if not count:
+        return ""
+    return f"{figures.value_text(sum(mean * runs for _, mean, runs in took) / count, 'ms')} ms"
 
 
-def _zone_text(at: Micros) -> str:
-    """Return what this host's time zone is called: `UTC`, `CET, UTC+01:00`."""
-    moment = _local(at)
-    offset = moment.isoformat()[-6:]
-    name = moment.tzname() or ""
+def _local(at: Micros, zone: tzinfo) -> datetime:
+    return datetime.fromtimestamp(at / SECOND, zone)
+
+
+def _zone_text(moment: datetime) -> str:
+    """Return what the time zone of a moment is called: `UTC`, `CET, UTC+01:00`."""
+    offset, name = moment.isoformat()[-6:], moment.tzname() or ""
     return "UTC" if name == "UTC" else f"{name}, UTC{offset}" if name.isalpha() else f"UTC{offset}"

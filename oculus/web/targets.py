@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -44,18 +45,23 @@ class Targets:
 
     def __init__(self, services: Services) -> None:
         self._services = services
-        self._known: list[str] = []
-        self._generation = -1
+        self._looked: tuple[int, StatusSettings] | None = None  # what the rest is of
+        self._listed: list[tuple[str, list[str]]] = []  # the headings of the page, with what stands below
+        self._left = 0
+        self._shown: set[str] = set()
+        self._known: set[str] = set()
 
     def groups(self) -> tuple[list[Group], int]:
         """Return the groups of the page, and how many targets did not fit into it."""
-        listed, left = self._listed()
+        self._look()
+        listed = self._listed
         found = [Group(name, tuple(self.target(symbol) for symbol in symbols)) for name, symbols in listed]
-        return found, left
+        return found, self._left
 
     def on_page(self) -> set[str]:
         """Return the targets that stand on the page."""
-        return {symbol for _, symbols in self._listed()[0] for symbol in symbols}
+        self._look()
+        return self._shown
 
     def target(self, symbol: str) -> Target:
         """Return a target by what its series' names begin with."""
@@ -65,9 +71,9 @@ class Targets:
 
     def of(self, symbol: str) -> str | None:
         """Return the target that a symbol names, or one of whose series it is; None when there is none."""
-        known = {*self._all(), *self.on_page()}
+        self._look()
         stem = symbol.rpartition(".")[0]
-        return symbol if symbol in known else stem if stem in known else None
+        return next((name for name in (symbol, stem) if name in self._known), None)
 
     def main(self, target: str) -> str:
         """Return the series of a target that tells the most: how long it took, or else whether it is up."""
@@ -88,41 +94,39 @@ class Targets:
             return "maintenance" if reason.startswith(_MAINTENANCE) else "unknown", reason
         return ("up", "") if newest.value >= 0.5 else ("down", newest.tags.get("error", ""))
 
-    def _all(self) -> list[str]:
-        """Return all targets by name."""
-        latest = self._services.latest
-        if self._generation != latest.generation:
-            self._generation = latest.generation
-            found = (series.symbol.rpartition(".") for series in latest)
-            self._known = sorted({stem for stem, _, part in found if stem and part in ("up", "unknown")})
-        return self._known
-
-    def _listed(self) -> tuple[list[tuple[str, list[str]]], int]:
-        """Return the headings with what stands below each, and how many targets do not fit."""
-        settings = self._services.status()
-        found, room, left = [], MOST, 0
-        for name, symbols in self._chosen(settings) if settings.groups else self._by_category():
-            left += max(0, len(symbols) - room)
+    def _look(self) -> None:
+        """Find the targets, and those of the page, when series have come or gone, or the settings changed."""
+        latest, settings = self._services.latest, self._services.status()
+        if self._looked == (latest.generation, settings):
+            return
+        self._looked = latest.generation, settings
+        found = (series.symbol.rpartition(".") for series in latest)
+        known = {stem for stem, _, part in found if stem and part in ("up", "unknown")}
+        self._listed, self._left, room = [], 0, MOST
+        for name, symbols in _chosen(settings, known) if settings.groups else _by_category(known):
+            self._left += max(0, len(symbols) - room)
             if symbols[:room]:
-                found.append((name, symbols[:room]))
-                room -= len(found[-1][1])
-        return found, left
+                self._listed.append((name, symbols[:room]))
+                room -= len(symbols[:room])
+        self._shown = {symbol for _, symbols in self._listed for symbol in symbols}
+        self._known = known | self._shown
 
-    def _chosen(self, settings: StatusSettings) -> list[tuple[str, list[str]]]:
-        """Return the configured groups; a target that is named in full is there before its first result."""
-        found = []
-        for group in settings.groups:
-            named = {text.removesuffix(".up") for text in group.symbols if not set(text) & set("*?[")}
-            places = {target: group.places(target) for target in {*self._all(), *named}}
-            fitting = [(place, target) for target, place in places.items() if place is not None]
-            found.append((group.name, [target for _, target in sorted(fitting)]))
-        return found
 
-    def _by_category(self) -> list[tuple[str, list[str]]]:
-        by_panel: dict[str, list[str]] = {}
-        for target in self._all():
-            by_panel.setdefault(panel_of(category_of(target)), []).append(target)
-        return [(TITLES.get(panel, panel), by_panel[panel]) for panel in ordered(by_panel)]
+def _chosen(settings: StatusSettings, known: set[str]) -> Iterator[tuple[str, list[str]]]:
+    """Yield the configured groups; a target that is named in full is there before its first result."""
+    for group in settings.groups:
+        named = {text.removesuffix(".up") for text in group.symbols if not set(text) & set("*?[")}
+        places = {target: group.places(target) for target in known | named}
+        fitting = [(place, target) for target, place in places.items() if place is not None]
+        yield group.name, [target for _, target in sorted(fitting)]
+
+
+def _by_category(known: set[str]) -> Iterator[tuple[str, list[str]]]:
+    by_panel: dict[str, list[str]] = {}
+    for target in sorted(known):
+        by_panel.setdefault(panel_of(category_of(target)), []).append(target)
+    for panel in ordered(by_panel):
+        yield TITLES.get(panel, panel), by_panel[panel]
 
 
 def title_of(symbol: str) -> str:

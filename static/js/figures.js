@@ -7,31 +7,47 @@ Oculus.figures = (() => {
   const SPACE = "\u00a0";
   const BEHIND = { bool: "", code: "", probability: "%" };
 
-  // With so many digits behind the point, thousands apart.
-  const fixed = (value, digits) => value.toLocaleString("en-US", { minimumFractionDigits: digits, maximumFractionDigits: digits });
+  // With so many digits behind the point. What lies in the middle goes to the even digit, as the server rounds: it is such
+  // a number if and only if it has one binary digit more behind its point.
+  function rounded(value, places) {
+    const size = Math.abs(value);
+    const halves = size * 2 ** (places + 1);
+    const text = size.toFixed(places);
+    const tie = Number.isInteger(halves) && halves % 2 === 1 && /[13579]$/.test(text);
+    return (value < 0 ? "-" : "") + (tie ? (size * (1 - Number.EPSILON)).toFixed(places) : text);
+  }
+
+  // Likewise, thousands apart.
+  const fixed = (value, places) => rounded(value, places).replace(/^-?\d+/, (whole) => whole.replace(/\B(?=(\d{3})+$)/g, ","));
+
   // With so many digits in all, and none that says nothing.
-  const digits = (value, count) => String(Number(value.toPrecision(count)));
+  function digits(value, count) {
+    if (!value) return "0";
+    const places = count - 1 - Math.floor(Math.log10(Math.abs(value)));
+    return String(Number(places < 0 || places > 100 ? value.toPrecision(count) : rounded(value, places)));
+  }
+
   const minus = (value) => (value < 0 ? "−" : "");
 
   function number(value, unit) {
     if (unit === "bool") return value >= 0.5 ? "up" : "down";
-    if (unit === "probability") return (value * 100).toFixed(Number.isInteger(value * 100) ? 0 : 1);
+    if (unit === "probability") return rounded(value * 100, Number.isInteger(value * 100) ? 0 : 1);
     if (!Number.isFinite(value)) return String(value);
     const size = Math.abs(value);
     if (size >= 1e15) return value.toExponential(3).replace(/\.?0*e/, "e");
     if (size >= 1 && size < 100000 && /^[A-Z]{3}$/.test(unit)) return fixed(value, 2);
     if (Number.isInteger(value)) return fixed(value, 0);
     if (size >= 1000) return fixed(value, size >= 10000 ? 0 : 1);
-    if (size >= 100) return value.toFixed(1);
-    if (size >= 1) return value.toFixed(2);
-    if (size > 1e-9 && size < 1e-4) return value.toFixed(2 - Math.floor(Math.log10(size)));
+    if (size >= 100) return rounded(value, 1);
+    if (size >= 1) return rounded(value, 2);
+    if (size > 1e-9 && size < 1e-4) return rounded(value, 2 - Math.floor(Math.log10(size)));
     return digits(value, 3);
   }
 
   function bytes(size) {
     const [unit, name] = SIZES.find(([least]) => size >= least) ?? SIZES.at(-1);
     const count = size / unit;
-    return [count >= 100 && unit > 1 ? count.toFixed(0) : digits(count, 3), name];
+    return [count >= 100 ? rounded(count, 0) : digits(count, 3), name];
   }
 
   // A value and what stands behind it.

@@ -35,7 +35,7 @@
     ma: Math.min(500, Math.max(0, Number(asked.get("ma")) || 0)),
     samples: asked.get("samples") !== "0",
     phases: phases.length > 0 && asked.get("phases") !== "0",
-    others: asked.getAll("with").map((text) => ({ symbol: text.replace(/~r$/, ""), right: text.endsWith("~r") })),
+    others: asked.getAll("with").map((text) => ({ symbol: text.replace(/-right$/, ""), right: text.endsWith("-right") })),
   };
   if (wish.ma === 1) wish.ma = 2;
   let view = { from: seconds(box.dataset.from), to: seconds(box.dataset.to) };
@@ -52,7 +52,7 @@
     if (wish.ma) url.set("ma", wish.ma);
     if (!wish.samples) url.set("samples", "0");
     if (phases.length && !wish.phases) url.set("phases", "0");
-    for (const { symbol: other, right } of wish.others) url.append("with", other + (right ? "~r" : ""));
+    for (const { symbol: other, right } of wish.others) url.append("with", other + (right ? "-right" : ""));
     return `${location.pathname}?${url}`;
   }
 
@@ -160,14 +160,14 @@
   chart.scale.subscribeSizeChange(() => loaded && place());
 
   // The range changes for many reasons; it is the visitor's doing right after a touch, and as long as it rolls on.
-  let touched = 0;
+  let touched = -ROLLING;
   const touch = () => (touched = performance.now());
   for (const name of ["wheel", "pointermove", "touchmove", "dblclick"]) {
     box.addEventListener(name, (event) => (name !== "pointermove" || event.buttons) && touch(), { capture: true, passive: true });
   }
   let settling = 0;
   chart.scale.subscribeVisibleLogicalRangeChange((range) => {
-    if (!range || !loaded || performance.now() - touched > ROLLING) return;
+    if (!range || !loaded || performance.now() - touched >= ROLLING) return;
     touch();
     view = { from: moment(range.from), to: Math.max(moment(range.to), moment(range.from) + LEAST) };
     room = 0;
@@ -334,6 +334,7 @@
     stream = null;
     if (!("EventSource" in window)) return;
     const mine = (stream = new EventSource(`/live/series?${new URLSearchParams(symbols().map((each) => ["symbol", each]))}`));
+    stream.addEventListener("open", () => (told = 0)); // what came before is not sent: it is looked up
     stream.addEventListener("sample", ({ data }) => {
       Oculus.connected(true);
       told = Date.now();

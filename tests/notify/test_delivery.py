@@ -12,6 +12,7 @@ import gevent
 import pytest
 from gevent.pywsgi import WSGIServer
 
+from tests.support import exposition
 from tests.support.daemon import Daemon
 from tests.support.servers import wait_for
 
@@ -163,3 +164,37 @@ def test_an_outage_and_two_kills_lose_nothing(daemon: Start, hook: Hook) -> None
     assert {row[0] for row in deliveries(oculus, "ops")} <= {"sent", "passed"}
     copies = len(hook.got) - len({message["id"] for message in hook.got})
     assert copies <= 2
+
+
+def of_channel(daemon: Daemon, name: str) -> dict[str, float]:
+    """Return the figures of a channel."""
+    families = exposition.parse(daemon.get("/metrics").text)
+    start, labels = "oculus_channel_", (("channel", name),)
+    return {
+        family.removeprefix(start): value
+        for family, found in families.items()
+        if family.startswith(start) and (value := found.samples.get((family, labels))) is not None
+    }
+
+
+def test_which_channel_fails_since_when_and_why_can_be_seen(daemon: Start, hook: Hook) -> None:
+    """In the figures, in the log, and in one event for the beginning and one for the end."""
+    oculus = daemon(CONFIG % (hook.port, hook.port))
+    assert of_channel(oculus, "ops") == {"sent_total": 0, "failures_total": 0, "waiting": 0, "failing": 0}
+    hook.down = True
+    began = time.time()
+    push(oculus, a=35)
+    found = wait_for(lambda: (told := of_channel(oculus, "ops"))["failing"] and told)
+    assert began < found["failing_since_timestamp_seconds"] < time.time() + 1
+    assert (found["sent_total"], found["waiting"]) == (0, 1)
+    assert found["failures_total"] >= 1
+    oculus.wait_log("channel ops fails, its messages wait: 503: Service Unavailable")
+    hook.down = False
+    found = wait_for(lambda: (told := of_channel(oculus, "ops"))["sent_total"] and told, 30)
+    assert (found["waiting"], found["failing"]) == (0, 0)
+    assert "failing_since_timestamp_seconds" not in found
+    events = "select severity, message from events where source = 'notify.ops' order by id"
+    assert wait_for(lambda: len(rows := oculus.sql(events)) > 1 and rows) == [
+        ["warn", "channel ops fails, its messages wait: 503: Service Unavailable"],
+        ["info", "channel ops works again"],
+    ]

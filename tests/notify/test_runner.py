@@ -20,7 +20,7 @@ from oculus.notify.action import Action, Ran
 from oculus.notify.backlog import Shelf
 from oculus.notify.notice import Notice
 from oculus.notify.outbox import Outbox
-from oculus.notify.runner import AT_ONCE, Runner
+from oculus.notify.runner import AT_ONCE, ROOM, Runner
 from tests.notify.ledgers import StoredLedger
 from tests.rules.world import World as Rules
 from tests.rules.world import rule
@@ -73,6 +73,7 @@ class World:
     settings: dict[str, Any]
     second: float = 0.0
     event: int = 1
+    room: int = ROOM
     told: list[Event] = field(default_factory=list)
     pauses: list[float] = field(default_factory=list)
 
@@ -85,7 +86,7 @@ class World:
         """Start, or start again after a kill."""
         self.runner = Runner(
             NAME, self.deed, Shelf(self.ledger, NAME), self.told.append,
-            time_now=lambda: self.now, chance=lambda: 1.0, pause=self._pause,
+            time_now=lambda: self.now, chance=lambda: 1.0, pause=self._pause, room=self.room,
         )  # fmt: skip
         self.runner.restore({}, self.ledger.backlog().get(NAME, 0))
 
@@ -314,6 +315,45 @@ def test_what_comes_before_it_is_stored_is_acted_upon_once(world: Callable[..., 
     here.work()
     assert here.rows() == [("sent", 1, "worked")] * 2
     assert len(here.deed.got) == 2
+
+
+def test_what_does_not_fit_waits_in_the_store(world: Callable[..., World]) -> None:
+    """And is done when there is room, for each alert in order; a kill changes nothing of it."""
+    here = world()
+    here.room = 10
+    here.kill()
+    here.deed.hanging = {"s0", "s1", "s2", "s3"}
+    given = [(f"s{number % 7}", state) for number in range(28) for state in ("firing", "resolved")]
+    for symbol, state in given:
+        here.step(state, symbol)  # type: ignore[arg-type]
+    assert (here.runner.waiting, len(here.runner._held)) == (56, 10)
+    here.kill()
+    assert here.runner.waiting == 56
+    with here.running():
+        wait_for(lambda: len(here.deed.got) == AT_ONCE)
+        here.step("firing", "s0")
+        here.deed.release.set()
+        here.deed.hanging = set()
+        wait_for(lambda: not here.runner.waiting)
+    for symbol in sorted({symbol for symbol, _ in given}):
+        wanted = [state for each, state in given if each == symbol] + ["firing"] * (symbol == "s0")
+        assert [state for each, state in here.deed.did if each == symbol] == wanted
+    assert [state for state, _, _ in here.rows()] == ["sent"] * 57
+
+
+def test_what_is_not_stored_yet_comes_after_what_waits_in_the_store(world: Callable[..., World]) -> None:
+    """It is taken up once it is stored."""
+    here = world()
+    here.room = 1
+    here.kill()
+    here.step("firing")
+    here.step("resolved")
+    step, event = here.made("firing")
+    here.runner.take(None, step)
+    here.runner.number(here.store(event), step)
+    here.work()
+    assert [state for _, state in here.deed.did] == ["firing", "resolved", "firing"]
+    assert [state for state, _, _ in here.rows()] == ["sent"] * 3
 
 
 def test_what_waits_for_an_action_that_is_gone_is_given_up(world: Callable[..., World]) -> None:

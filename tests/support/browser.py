@@ -40,6 +40,7 @@ _KEYS = {
     "ArrowUp": ("ArrowUp", 38),
     "ArrowDown": ("ArrowDown", 40),
     "a": ("KeyA", 65),
+    "/": ("Slash", 191),
 }
 
 

@@ -1,5 +1,5 @@
-"""The pages of alerts, rules and the system in a real browser: acknowledged by a click, found by typing, unfolded and
-kept so, on a phone and by the keyboard."""
+"""The pages of alerts, rules and the system in a real browser: acknowledged by a click, found by typing,
+unfolded and kept so, on a phone and by the keyboard."""
 
 from __future__ import annotations
 
@@ -135,14 +135,14 @@ def test_steps_are_found_by_typing_and_stay_unfolded(page: Page, daemon: Callabl
     page.wait(f"window.mark === undefined && {steps}.length === 2")
     assert page.evaluate("document.querySelector('#search [type=search]').value") == "custom.a"
     page.evaluate(
-        "document.querySelector('#live .timeline a').dispatchEvent(new MouseEvent('click', {bubbles: true}))"
+        "document.querySelector('#live .timeline svg a').dispatchEvent(new MouseEvent('click', {bubbles: true}))"
     )
     page.wait("location.pathname.startsWith('/alerts/')")
     seen(page, oculus)
 
 
 def test_rules_and_the_system_are_searched_and_follow(page: Page, daemon: Callable[..., Daemon]) -> None:
-    """What is typed is in the address and stays over the refresh; new records of the log come by themselves."""
+    """What is typed is in the address and stays over the refresh; new records of the log come alone."""
     collectors = "".join(
         f'  - {{type: api, name: price_{n:02}, url: "http://127.0.0.1:{free_port()}/", json_path: $.x}}\n'
         for n in range(12)

@@ -316,10 +316,10 @@ def hostile_console() -> query_page.QueryContext:
 def hostile_status(**given: Any) -> status_page.StatusContext:
     """Return the status page with hostile texts."""
     drawn = hostile(day_bars.Bars, count=90)
-    uptime = (hostile(status_page.Figure),)
+    past = hostile(status_page.Past, bars=drawn, uptime=(hostile(status_page.Figure),))
     entries = (
-        hostile(status_page.Entry, standing="down", bars=drawn, uptime=uptime),
-        hostile(status_page.Entry, standing="up", bars=None, uptime=(), series=""),
+        hostile(status_page.Entry, standing="down", past=past),
+        hostile(status_page.Entry, standing="up", past=None, series=""),
     )
     incidents = tuple(hostile(status_page.Incident, going=going) for going in (True, False))
     shown: dict[str, Any] = {
