@@ -41,6 +41,11 @@ UNUSED = (
     "charset_normalizer/*.so",
     # speed for a debugger and for pools, which are not used; the same is there in Python
     *("gevent/_gevent_c_tracer*.so", "gevent/_gevent_c_imap*.so"),
+    # tables of zones by country, and all rules once more in one text: nothing here reads them
+    *(f"pytz/zoneinfo/{name}" for name in ("*.tab", "*.zi", "leapseconds")),
+    # requests in a browser, and answers of other servers than ours
+    "urllib3/contrib/emscripten",
+    *(f"prometheus_client/{name}" for name in ("aiohttp", "bridge", "django", "twisted")),
     # what the style sheet was made from
     "oculus/static/css/src",
     # other systems

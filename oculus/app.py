@@ -36,6 +36,7 @@ from oculus.errors import Busy, ConfigError, OculusError, StartError
 from oculus.health import Health
 from oculus.holdup import HoldUp
 from oculus.ledger import Deliveries
+from oculus.masking import mask
 from oculus.model import NO_TAGS, Batch, Event, EventType, Micros, Severity, Transition, is_symbol, symbols_of
 from oculus.notify import all_made
 from oculus.notify.courier import STORED as NOTICES
@@ -693,7 +694,8 @@ class Oculus:
         self._put_event(Event(now(), source, type, severity, text, payload))
 
     def _put_event(self, event: Event) -> None:
-        """Log an event, one line, and queue it for the store."""
+        """Log an event, one line, and queue it for the store. Steps of alerts do not come by here."""
+        event = replace(event, message=mask(event.message), payload=mask.values(event.payload))
         logger.log(_LEVELS[event.severity], "{}", event.message)
         self.pipe.put_event(event)
 

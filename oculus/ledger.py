@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
+from oculus.masking import mask
 from oculus.model import Event, Micros
 from oculus.notify.courier import Outcome
 from oculus.storage import outbox
@@ -27,7 +28,7 @@ class Deliveries:
     ) -> None:
         """Note outcomes by channel, what is remembered by key, and what another channel tells instead."""
         told = [
-            outbox.Outcome(one.event, channel, one.state, one.at, one.tries, one.notice, one.told)
+            outbox.Outcome(one.event, channel, one.state, one.at, one.tries, one.notice, mask(one.told))
             for channel, one in outcomes
         ]
         self.writer.call(outbox.settle, told, states, passed_on)

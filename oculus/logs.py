@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import sys
+import traceback
 from collections import deque
 from collections.abc import Sequence
 from datetime import UTC, timedelta
@@ -14,6 +15,7 @@ from loguru import logger
 
 from oculus.config.settings import LogSettings
 from oculus.errors import StartError
+from oculus.masking import mask
 
 if TYPE_CHECKING:
     from loguru import FormatFunction, Message, Record
@@ -68,7 +70,7 @@ def setup(settings: LogSettings) -> None:
     logger.remove()
     # `diagnose` would print the values of variables, secrets among them.
     logger.add(sys.stderr, format=line, level=level, diagnose=False, backtrace=False)
-    logger.add(tail, format=lambda record: "{exception}", level=level, diagnose=False, backtrace=False)
+    logger.add(tail, format=_only_trace, level=level, diagnose=False, backtrace=False)
     if settings.file:
         try:
             logger.add(
@@ -95,12 +97,19 @@ def _fields(record: Record) -> dict[str, Any]:
 
 def _said(record: Record) -> str:
     fields = "".join(f" {key}={_bare(value)}" for key, value in _fields(record).items())
-    return f"{record['message']}{fields}".translate(_CONTROL)
+    return mask(f"{record['message']}{fields}").translate(_CONTROL)
 
 
 def _text(record: Record) -> str:
     record["extra"]["_line"] = f"{_stamp(record)} {record['level'].name:<8} {_said(record)}"
-    return "<level>{extra[_line]}</level>\n{exception}"
+    return "<level>{extra[_line]}</level>\n" + _only_trace(record)
+
+
+def _only_trace(record: Record) -> str:
+    """Return the format of a record's traceback, if it has one: the library's own would show secrets."""
+    found = record["exception"]
+    record["extra"]["_trace"] = mask("".join(traceback.format_exception(*found))) if found else ""
+    return "{extra[_trace]}"
 
 
 def _bare(value: Any) -> str:
@@ -114,5 +123,5 @@ def _json(record: Record) -> str:
     exception = record["exception"]
     if exception is not None:
         fields["error"] = f"{getattr(exception.type, '__name__', '')}: {exception.value}"
-    record["extra"]["_line"] = json.dumps(fields, ensure_ascii=False, default=str)
+    record["extra"]["_line"] = mask(json.dumps(fields, ensure_ascii=False, default=str))
     return "{extra[_line]}\n"

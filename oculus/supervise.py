@@ -16,6 +16,8 @@ from dataclasses import dataclass
 import gevent
 from gevent import Greenlet
 
+from oculus.masking import mask
+
 # Delay before a dead greenlet is started again: doubles from the first to the last of these, and starts
 # over once the greenlet has lived longer than the last.
 RESTART_FIRST = 0.5  # seconds
@@ -83,8 +85,8 @@ class Supervisor:
             except BaseException as error:
                 # SystemExit and KeyboardInterrupt too: a plugin that calls sys.exit ends itself, not us.
                 worker.restarts += 1
-                worker.last_error = f"{type(error).__name__}: {error}"
-                self._report(worker, traceback.format_exc())
+                worker.last_error = mask(f"{type(error).__name__}: {error}")
+                self._report(worker, mask(traceback.format_exc()))
             else:
                 return
             if self._monotonic() - started > RESTART_LAST:

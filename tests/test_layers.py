@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "oculus"
 # Lower may not import higher, nor may two stages of one rank import each other.
 RANKS = {
     "": 0, "model": 0, "errors": 0, "clock": 0, "assets": 0, "supervise": 0, "cooperate": 0, "beside": 0,
-    "holdup": 0, "threads": 0, "cron": 0, "windowed": 0, "windows": 0, "zones": 0, "templates": 0,
+    "holdup": 0, "masking": 0, "threads": 0, "cron": 0, "windowed": 0, "windows": 0, "zones": 0, "templates": 0,
     "config": 1, "pipe": 1,
     "logs": 2, "storage": 2, "collectors": 2,
     "rules": 3, "notify": 3,

@@ -101,12 +101,14 @@ def test_a_backtest_tells_what_happened(daemon: Start) -> None:
         '  - {name: hot, condition: "custom.*.temp > 30", for: 700ms}\n'
         '  - {name: mean, condition: "max(custom.a.temp, 3s) > 33", every: 500ms, no_data: ok}\n'
         '  - {name: kept, condition: "custom.b.temp > 30", keep_firing_for: 500ms, depends_on: [hot]}\n'
+        "  - {name: rows, every: 300ms,"
+        " sql: 'select symbol, arg_max(value, ts) as v from metrics group by symbol having v > 30'}\n"
     )
     oculus = daemon(config)
     for a, b in ((20, 20), (31, 20), (34, 31), (20, 20), (20, 31), (20, 20)):
         push(oculus, custom__a__temp=a, custom__b__temp=b)
         time.sleep(2.3)  # the daemon looks each second, and its own time is what this is about
-    names = ("hot", "mean", "kept")
+    names = ("hot", "mean", "kept", "rows")
 
     def over(name: str) -> bool:
         steps = oculus.json(f"/api/alerts?rule={name}&limit=1")["alerts"]

@@ -42,7 +42,9 @@ def check_env(env: Mapping[str, str]) -> None:
     """Raise ValueError unless these can be variables of an environment."""
     for name, value in env.items():
         if not name or "=" in name or "\0" in name + value:
-            raise ValueError(f"{name!r} cannot be a variable of the environment")
+            # What is written as a shell has it holds the value.
+            shown = f"{name.partition('=')[0]}=…" if "=" in name else name
+            raise ValueError(f"{shown!r} cannot be a variable of the environment ({{NAME: value}})")
 
 
 def environment(given: Mapping[str, str]) -> dict[str, str]:

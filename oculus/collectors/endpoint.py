@@ -15,7 +15,13 @@ from urllib.parse import parse_qsl, urlsplit
 from oculus.collectors.base import Context
 from oculus.collectors.fetch import Request, check_proxy
 from oculus.collectors.manners import Rate
-from oculus.collectors.network.http_request import AuthSettings, check_bearer, check_headers, check_url
+from oculus.collectors.network.http_request import (
+    AuthSettings,
+    check_bearer,
+    check_headers,
+    check_url,
+    url_secrets,
+)
 from oculus.collectors.network.probe import EXCUSE, is_loopback
 from oculus.collectors.network.tls import TlsSettings
 from oculus.config.decode import Size, between, setting
@@ -29,6 +35,7 @@ READING = 10.0  # seconds
 _PUBLIC = frozenset(
     {"accept", "accept-language", "cache-control", "content-type", "origin", "referer", "user-agent"}
 )
+_BODY = 8  # characters of a body that none can show by chance
 _KEY = re.compile(r"key|token|secret|pass|auth|sig|session|appid|app_id", re.IGNORECASE)
 
 
@@ -55,7 +62,7 @@ class EndpointSettings(CollectorSettings):
     max_body: Size = setting(
         Size(16 * 10**6), help="longest body that is read", check=between(1e3, 50e6, "B")
     )
-    proxy: str = setting("", help="HTTP proxy; else that of the environment", check=check_proxy)
+    proxy: str = setting("", help="HTTP proxy; else that of the environment", check=check_proxy, secret=True)
     tls: TlsSettings = setting(TlsSettings(), help="how the certificate is judged")
 
     def __post_init__(self) -> None:
@@ -88,7 +95,7 @@ class EndpointSettings(CollectorSettings):
         own = {name.lower() for name in self.headers}
         sent = {name: value for name, value in (headers or {}).items() if name.lower() not in own}
         sent |= self.headers
-        secrets = list(filter(None, (self.bearer, urlsplit(self.proxy).password)))
+        secrets = [self.bearer, *url_secrets(self.proxy)]
         if self.bearer:
             sent["Authorization"] = f"Bearer {self.bearer}"
         if self.auth is not None:
@@ -98,6 +105,9 @@ class EndpointSettings(CollectorSettings):
         for name, value in self.headers.items():
             if name.lower() not in _PUBLIC:
                 secrets += [value, value.rpartition(" ")[2]]
+        text = (body or b"").decode("utf-8", "replace")
+        if len(text) >= _BODY:
+            secrets.append(text)
         for name, value in parse_qsl(urlsplit(self.url).query):
             if _KEY.search(name):
                 secrets.append(value)

@@ -32,6 +32,7 @@ from oculus.collectors.base import CollectError, Context, Count
 from oculus.collectors.bounded_http import BoundedAdapter
 from oculus.collectors.extract.documents import HUB_JSON, loads, loads_politely
 from oculus.collectors.manners import LONGEST_SILENCE, REFUSALS, Host, Rate, retry_after, span_text
+from oculus.collectors.network.http_request import without_credentials
 from oculus.collectors.network.probe import explain
 from oculus.collectors.network.tls import TlsContexts, TlsSettings
 from oculus.cooperate import pause
@@ -55,7 +56,7 @@ _SNIPPET = 80  # characters of an answer that an error shows
 def check_base_url(url: str) -> None:
     """Raise ValueError unless `url` can stand in place of a source's own address."""
     if url and not url.startswith(("http://", "https://")):
-        raise ValueError(f"{url!r} is not a URL (such as https://proxy.local/coingecko)")
+        raise ValueError(f"{without_credentials(url)!r} is not a URL (such as https://proxy.local/coingecko)")
 
 
 def rebased(url: str, base_url: str) -> str:
@@ -69,7 +70,8 @@ def rebased(url: str, base_url: str) -> str:
 def check_proxy(url: str) -> None:
     """Raise ValueError unless `url` names a proxy, or is empty."""
     if url and urlsplit(url).scheme not in ("http", "https"):
-        raise ValueError(f"{url!r} is not the URL of a proxy (such as http://proxy.local:3128)")
+        shown = without_credentials(url)
+        raise ValueError(f"{shown!r} is not the URL of a proxy (such as http://proxy.local:3128)")
 
 
 # The files of a client's certificate and of its key, which may be empty where the first holds both.

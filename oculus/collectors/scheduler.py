@@ -30,6 +30,7 @@ from oculus.collectors.base import CollectError, Collector
 from oculus.collectors.contained import module_of
 from oculus.cooperate import slices
 from oculus.errors import reason
+from oculus.masking import mask
 from oculus.model import Event, Micros, Sample, Tags, is_symbol
 from oculus.supervise import Supervisor
 
@@ -305,6 +306,7 @@ class Scheduler:
 
     def _note(self, job: Job, error: str, ts: Micros, told: bool) -> None:
         """Count a run, and report the first failure and the recovery, unless the source has told them."""
+        error = mask(error)
         job.failures += bool(error)
         job.last_error = error or job.last_error
         job.failing = bool(error)

@@ -117,10 +117,9 @@ def told(answer: Mapping[str, Any]) -> str:
 def _rule(rule: Mapping[str, Any]) -> list[str]:
     count, messages = rule["firings"], rule["messages"]
     lines = [f"{output.clean(rule['name'])}: {output.clean(rule['condition'])}"]
-    if rule["error"]:
-        return [*lines, f"  {output.clean(rule['error'])}"]
+    lines += [f"  {output.clean(text)}" for text in (rule["error"], rule["note"]) if text]
     if not count:
-        return [*lines, "  would not have fired"]
+        return lines if rule["error"] else [*lines, "  would not have fired"]
     lines.append(
         f"  would have fired {_times(count)}, for {span(rule['firing_seconds'])} in all,"
         f" with {messages} message{'' if messages == 1 else 's'} after grouping"

@@ -12,6 +12,7 @@ from oculus.clock import SECOND, now
 from oculus.commands import output
 from oculus.config import load
 from oculus.errors import ConfigError, OculusError, reason
+from oculus.masking import mask
 from oculus.model import Micros, Operand, Tags, Transition
 from oculus.notify import log, made
 from oculus.notify.notice import Notice
@@ -76,6 +77,6 @@ def _deliver(spec: ChannelSpec, step: Transition, base: str) -> str:
         except OculusError:
             raise
         except Exception as error:  # a plugin's may fail in any way
-            raise OculusError(reason(error)) from None
+            raise OculusError(mask(reason(error))) from None
         finally:
             channel.close()

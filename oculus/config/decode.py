@@ -17,7 +17,8 @@ from functools import cache
 from typing import Any, Literal, NewType, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from oculus.config.document import Mistakes, Node
-from oculus.config.secret_files import hide, with_secrets
+from oculus.config.secret_files import hide, texts, with_secrets
+from oculus.masking import HIDDEN, mask
 
 Seconds = NewType("Seconds", float)
 Size = NewType("Size", int)
@@ -30,8 +31,6 @@ _SHOWN: dict[str, dict[str, float]] = {
     "s": {name: _UNITS[name] for name in ("d", "h", "m", "s", "ms")},
     "B": {name: _SIZES[name] for name in ("TB", "GB", "MB", "KB")},
 }
-
-HIDDEN = "***"  # what is shown of a secret
 
 _TRUE = ("true", "yes", "on")
 _FALSE = ("false", "no", "off")
@@ -224,6 +223,9 @@ def _dataclass(
                 mistakes.add(child, here, "is empty")
             continue
         told = len(mistakes.errors)
+        if field.metadata.get("secret"):
+            for text in texts(child):
+                mask.learn(text)
         value = decoder(child, here, mistakes)
         check = field.metadata.get("check")
         if value is _WRONG:

@@ -81,15 +81,16 @@ def _secret(node: Node, path: str, mistakes: Mistakes) -> Node | None:
 
 def hide(node: Node, mistakes: Mistakes, since: int) -> None:
     """Take the texts of a secret setting out of the mistakes from number `since` on."""
-    for text in _texts(node):
+    for text in texts(node):
         if len(text) >= _HIDDEN:
             for form in (repr(text), repr(text)[1:-1], text):
                 mistakes.errors[since:] = [error.replace(form, "***") for error in mistakes.errors[since:]]
 
 
-def _texts(node: Node) -> Iterator[str]:
+def texts(node: Node) -> Iterator[str]:
+    """Yield the texts that a setting holds."""
     if isinstance(node.value, str):
         yield node.value
     elif node.value is not None:
         for child in node.value.values() if isinstance(node.value, dict) else node.value:
-            yield from _texts(child)
+            yield from texts(child)

@@ -9,13 +9,14 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
 from oculus.clock import DAY, SECOND, iso
 from oculus.config.settings import RuleSettings
 from oculus.errors import QueryTimeout
+from oculus.hindsight.past_queries import PastQueries
 from oculus.model import NO_TAGS, Micros, Severity, Transition
 from oculus.notify import grouping
 from oculus.rules.engine import RuleEngine
@@ -70,7 +71,8 @@ class Day:
 
 @dataclass(frozen=True, slots=True)
 class RuleResult:
-    """What one rule did. `truncated` tells that only the latest of its intervals are here."""
+    """What one rule did. `truncated` tells that only the latest of its intervals are here, `note` in what the
+    replay was coarser than the daemon."""
 
     name: str
     condition: str
@@ -83,6 +85,7 @@ class RuleResult:
     truncated: bool
     health: str
     error: str
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +142,7 @@ class Backtest:
             "truncated": rule.truncated,
             "health": rule.health,
             "error": rule.error,
+            "note": rule.note,
         }  # fmt: skip
 
 
@@ -157,12 +161,21 @@ def backtest(
     the samples show. Raises QueryTimeout when it takes more than `limit` seconds.
     """
     began = time.monotonic()
+
+    def in_time() -> None:
+        if limit is not None and time.monotonic() - began > limit:
+            told = f"the backtest took longer than {limit:g} s and was ended (ask for less time, or one rule)"
+            raise QueryTimeout(told)
+
     asked = [rule for rule in rules if names is None or rule.name in names]
     needed = _with_causes(asked, rules)
     # Before anything was stored nobody looked: nothing was absent then.
     start = min(max(since, history.begin(cursor)), until)
     replayed = History(cursor, needed, start, until, every)
-    replay = Replay(needed, replayed.recorded, start, replayed.tags)
+    queries = PastQueries(cursor, needed, start, until, in_time)
+    replay = Replay(
+        needed, replayed.recorded, start, replayed.tags, queries.ask, queries.start, queries.spacing
+    )  # fmt: skip
     told: dict[str, list[Transition]] = defaultdict(list)
     first = until
     for end, arrivals in replayed:
@@ -170,24 +183,20 @@ def backtest(
             first = min(first, Micros(arrivals[0][0]))
         for transition in replay.advance(end, arrivals):
             told[transition.rule].append(transition)
-            if limit is not None and time.monotonic() - began > limit:
-                _too_long(limit)
-        if limit is not None and time.monotonic() - began > limit:
-            _too_long(limit)
+            in_time()
+        in_time()
     results = []
     for settings in asked:
         rule = replay.engine.get(settings.name)
         assert rule is not None
-        results.append(_result(settings, told[settings.name], start, until, rule.health, rule.error))
+        note = queries.note(settings, spaced=settings.name in replay.spaced)
+        found = _result(settings, told[settings.name], start, until)
+        results.append(replace(found, health=rule.health, error=rule.error, note=note))
     begin = max(start, first)
     parts = tuple(part._replace(start=max(part.start, begin)) for part in replayed.parts if part.end > begin)
+    if not parts and queries.asked:
+        parts = (history.Part("samples", queries.start, until),)
     return Backtest(since, until, parts, replay.evaluations, time.monotonic() - began, tuple(results))
-
-
-def _too_long(limit: float) -> None:
-    raise QueryTimeout(
-        f"the backtest took longer than {limit:g} s and was ended (ask for less time, or one rule)"
-    )
 
 
 def _with_causes(asked: Sequence[RuleSettings], rules: Sequence[RuleSettings]) -> list[RuleSettings]:
@@ -272,12 +281,7 @@ class History:
 
 
 def _result(
-    settings: RuleSettings,
-    transitions: Sequence[Transition],
-    since: Micros,
-    until: Micros,
-    health: str,
-    error: str,
+    settings: RuleSettings, transitions: Sequence[Transition], since: Micros, until: Micros
 ) -> RuleResult:
     days = _Days(since, until)
     intervals: list[Interval] = []
@@ -305,8 +309,8 @@ def _result(
         days=days.all(),
         intervals=tuple(intervals[-MOST_INTERVALS:]),
         truncated=len(intervals) > MOST_INTERVALS,
-        health=health,
-        error=error,
+        health="",
+        error="",
     )
 
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from hashlib import blake2s
 from typing import Any
 
@@ -27,12 +27,14 @@ from oculus.clock import SECOND, now
 from oculus.config.settings import ChannelSettings
 from oculus.cooperate import slices
 from oculus.errors import OculusError, reason
-from oculus.model import ALERT_STATES, SEVERITIES, AlertState, Event, Micros, Severity, Transition
+from oculus.masking import mask
+from oculus.model import SEVERITIES, Event, Micros, Transition
 from oculus.notify import payload
 from oculus.notify.backlog import Backlog, Shelf
 from oculus.notify.base import Channel, Undelivered
 from oculus.notify.grouping import Group, Message, Plan
 from oculus.notify.notice import Notice
+from oculus.notify.parcel import Held, Labels, Parcel, Words
 from oculus.windows import parse_weekly
 from oculus.zones import zone_or_local
 
@@ -48,6 +50,7 @@ LONGEST_LOOK = 5.0  # seconds between two looks at the clock, which may be set
 # Steps that are held: 0.6 kB each without their words, and 4 kB with them.
 ROOM = 10_000
 WORDS = 1_000
+AT_ONCE = 500  # that are read with their words
 # Of those that were taken before they were stored so many are known: as many as the queue keeps.
 EARLY = 10_000
 
@@ -76,73 +79,6 @@ class Progress:
     error: str
     due: Micros | None
     quiet: bool
-
-
-# The texts of a step that was read from the store are its own: one for all takes less.
-_STATES: Mapping[str, AlertState] = {state: state for state in ALERT_STATES}
-_SEVERITIES: Mapping[str, Severity] = {severity: severity for severity in SEVERITIES}
-
-
-@dataclass(slots=True)
-class Held:
-    """What is kept of a step: its words are in the store, as its event. Below 0 it is not stored yet."""
-
-    event: int
-    alert: str
-    ts: Micros
-    state: AlertState
-    severity: Severity
-    previous: AlertState = "inactive"
-    suppressed: str = ""
-
-    @classmethod
-    def of(cls, event: int, step: Transition) -> Held:
-        """Return what is kept of a step."""
-        state, previous = _STATES[step.state], _STATES[step.previous]
-        return cls(event, step.alert, step.ts, state, _SEVERITIES[step.severity], previous, step.suppressed)
-
-    def to_json(self) -> list[Any]:
-        """Return it as values of JSON, without what counts only when it is taken."""
-        return [self.event, self.alert, self.ts, self.state, self.severity]
-
-    @classmethod
-    def of_json(cls, found: list[Any]) -> Held:
-        """Return what `to_json` gave; raises TypeError for anything else."""
-        return cls(*found)
-
-    def bare(self) -> Transition:
-        """Return the step as far as it is known, for one whose words are lost."""
-        rule = self.alert.partition("/")[2].partition("/")[0] or self.alert
-        return Transition(
-            ts=self.ts, rule=rule, state=self.state, previous=self.previous, severity=self.severity,
-            message=rule, started_at=self.ts, memory=(self.alert, None),
-        )  # fmt: skip
-
-
-# Returns steps with their words.
-Words = Callable[[Sequence[Held]], Sequence[Transition]]
-
-# Which group an alert belongs to: names of labels with their values.
-Labels = tuple[tuple[str, str], ...]
-
-
-@dataclass(slots=True)
-class Parcel:
-    """A group of alerts, the steps that wait for it by their events, and the message that is being sent: it
-    tells what had happened until `cut`."""
-
-    group: Group[Held]
-    waiting: dict[int, Held] = field(default_factory=dict)
-    notice: Notice | None = None
-    cut: Micros | None = None
-    tries: int = 0
-
-    def __bool__(self) -> bool:
-        return bool(self.group or self.notice or self.waiting)
-
-    def claims(self, held: Held) -> bool:
-        """Tell whether the message that is being sent is to tell a step, or has left it out."""
-        return self.cut is not None and held.ts <= self.cut
 
 
 class Courier:
@@ -178,7 +114,7 @@ class Courier:
         self._ended: dict[int, Outcome] = {}  # the latter
         self._backlog = Backlog(shelf, room)
         self._words: dict[int, Transition] = {}  # of the last steps, by their events
-        # What came before it was stored, by time and alert: it waits, has its outcome, or was not taken (None).
+        # What came before it was stored, by time and alert: it waits, has its outcome, or was not taken.
         self._early: dict[tuple[Micros, str], Held | Outcome | None] = {}
         self._early_words: dict[int, Transition] = {}
         self._unstored = 0
@@ -214,24 +150,28 @@ class Courier:
 
     def take(self, event: int | None, step: Transition) -> None:
         """Take a step of an alert, with its event's id once it is stored; without room it stays there."""
-        if event is None:
-            self._take_early(step)
-        elif event not in self._held and not self._backlog.keeps(len(self._held)):
-            self._take(Held.of(event, step), step)
+        if event is not None:
+            if event not in self._held and not self._backlog.keeps(len(self._held)):
+                self._take(Held.of(event, step), step)
+        else:
+            # Older ones that wait in the store come first: it is taken once it is stored.
+            held = None if self._backlog.left else self._unstored_held(step)
+            self._early[step.ts, step.alert] = held
+            shorten(self._early, EARLY)
+            if held is not None:
+                self._take(held, step)
         self._wake.set()
 
-    def _take_early(self, step: Transition) -> None:
-        """Take a step that is not stored yet, unless older ones wait in the store: it must come after them."""
-        held = None
-        if not self._backlog.left:
-            self._unstored -= 1
-            held = Held.of(self._unstored, step)
-            self._early_words[held.event] = step
-            _shorten(self._early_words, EARLY)
-        self._early[step.ts, step.alert] = held
-        _shorten(self._early, EARLY)
-        if held is not None:
-            self._take(held, step)
+    def take_unstored(self, step: Transition) -> None:
+        """Take a step that will not be stored for this channel."""
+        self._take(self._unstored_held(step), step)
+        self._wake.set()
+
+    def _unstored_held(self, step: Transition) -> Held:
+        self._unstored -= 1
+        self._early_words[self._unstored] = step
+        shorten(self._early_words, EARLY)
+        return Held.of(self._unstored, step)
 
     def more(self, count: int) -> None:
         """Take up so many events that have been stored for this channel."""
@@ -251,7 +191,7 @@ class Courier:
         parcel.waiting[held.event] = held
         if held.event >= 0:
             self._words[held.event] = step
-            _shorten(self._words, WORDS)
+            shorten(self._words, WORDS)
         if before is not None and before.event in parcel.waiting and not parcel.claims(before):
             del parcel.waiting[before.event]
             self._finish(before, "passed", REPLACED)
@@ -299,16 +239,9 @@ class Courier:
         for key, text in stored.items():
             try:
                 labels = tuple((str(name), str(value)) for name, value in json.loads(key))
-                found = json.loads(text)
-                group = Group.of_json(found["group"], self.plan, Held.of_json)
-                parcel = Parcel(group, tries=int(found["tries"]))
-                if found["notice"] is not None:
-                    parcel.notice = _notice(found["notice"])
-                    parcel.cut = parcel.notice.sent_at
+                self._parcels[labels] = Parcel.of_json(text, self.plan)
             except (ValueError, KeyError, TypeError) as error:
                 logger.debug("what {} remembered cannot be read: {}", self.name, error)
-                continue
-            self._parcels[labels] = parcel
         self._find_former()
         self.more(left)
 
@@ -383,20 +316,25 @@ class Courier:
         if message is None:
             self._pass(labels, parcel)
             return
+        parcel.cut, parcel.tries = present, 0
         if message.reason == "repeat":
             message = self._audible(message)
             if not message.firing:  # as if it had been told again
+                parcel.cut = None
                 parcel.group.sent(present)
-                self._store([], {self._key(labels): self._text(parcel)})
+                self._store([], {self._key(labels): parcel.to_json()})
                 return
-        parcel.cut, parcel.tries = present, 0
         parcel.notice = self._made(labels, message, present)
-        self._store([], {self._key(labels): self._text(parcel)})
+        self._store([], {self._key(labels): parcel.to_json()})
 
     def _audible(self, message: Message[Held]) -> Message[Held]:
         """Return a reminder without what a silence holds back."""
-        steps = zip(message.firing, self._with_words(message.firing), strict=True)
-        return replace(message, firing=tuple(held for held, step in steps if not self._silenced(step)))
+        kept: list[Held] = []
+        for start in range(0, len(message.firing), AT_ONCE):
+            part = message.firing[start : start + AT_ONCE]
+            steps = zip(part, self._with_words(part), strict=True)
+            kept += [held for held, step in steps if not self._silenced(step)]
+        return replace(message, firing=tuple(kept))
 
     def _made(self, labels: Labels, message: Message[Held], present: Micros) -> Notice:
         """Return a group's message as it is sent; what is beyond the channel's limit is counted."""
@@ -448,7 +386,8 @@ class Courier:
             except Undelivered as error:
                 failed = error
             except (Exception, SystemExit) as error:
-                failed = Undelivered(str(error) if isinstance(error, OculusError) else reason(error))
+                # Of a plugin, or a mistake of the program: it may hold any text.
+                failed = Undelivered(mask(str(error) if isinstance(error, OculusError) else reason(error)))
         present = self._now()
         if failed is None:
             self._worked()
@@ -457,12 +396,12 @@ class Courier:
             self._end(labels, parcel, notice, "sent", str(said))
             return
         self.failing_since = self.failing_since or present
-        self.error = str(failed)
+        self.error = mask(str(failed))
         self.failed += 1
         overdue = present - notice.at > self.settings.expire * SECOND
         if not failed.permanent and not overdue:
             self._failed_for_now(failed, present)
-            self._store([], {self._key(labels): self._text(parcel)})  # so that a restart forgets no try
+            self._store([], {self._key(labels): parcel.to_json()})  # so that a restart forgets no try
             return
         state = "failed" if failed.permanent else "expired"
         told = f"channel {self.name} gives a message up ({notice.title}): {failed}"
@@ -522,7 +461,7 @@ class Courier:
             self._finish(held, became, told, parcel.tries, notice.id)
             del parcel.waiting[event]
         parcel.notice, parcel.cut = None, None
-        self._store([], {self._key(labels): self._text(parcel) if parcel.group else None})
+        self._store([], {self._key(labels): parcel.to_json() if parcel.group else None})
         parcel.tries = 0
 
     def _pass(self, labels: Labels, parcel: Parcel) -> None:
@@ -531,7 +470,7 @@ class Courier:
             for held in parcel.waiting.values():
                 self._finish(held, "passed", NOTHING)
             parcel.waiting.clear()
-            self._store([], {self._key(labels): self._text(parcel) if parcel.group else None})
+            self._store([], {self._key(labels): parcel.to_json() if parcel.group else None})
 
     def _finish(self, held: Held, state: str, told: str, tries: int = 0, notice: str = "") -> None:
         """Give a step its outcome, which is to be noted once the step is stored."""
@@ -563,12 +502,6 @@ class Courier:
     def _key(self, labels: Labels) -> str:
         return f"{STORED}{self.name}/{json.dumps(labels)}"
 
-    def _text(self, parcel: Parcel) -> str:
-        notice = None if parcel.notice is None else _stored(parcel.notice)
-        # Ten thousand members take a while: others run meanwhile.
-        group = parcel.group.to_json(slices)
-        return f'{{"notice":{json.dumps(notice)},"tries":{parcel.tries},"group":{group}}}'
-
     @property
     def waiting(self) -> int:
         """How many steps wait to be told, here and in the store."""
@@ -588,7 +521,7 @@ class Courier:
         return Progress(0, "", None if due is None else max(due, self._paused_until), quiet)
 
 
-def _shorten(found: dict[Any, Any], most: int) -> None:
+def shorten(found: dict[Any, Any], most: int) -> None:
     """Drop the oldest of more than so many entries."""
     if len(found) > most:
         del found[next(iter(found))]
@@ -614,24 +547,3 @@ def _age(parcel: Parcel) -> Micros:
     if parcel.notice is not None:
         return Micros(0)
     return parcel.group.due or Micros(2**62)
-
-
-def _stored(notice: Notice) -> dict[str, object]:
-    return {
-        "id": notice.id,
-        "reason": notice.reason,
-        "firing": [step.to_json() for step in notice.firing],
-        "resolved": [step.to_json() for step in notice.resolved],
-        "at": notice.at,
-        "sent_at": notice.sent_at,
-        "group": dict(notice.group),
-        "more": notice.more,
-    }
-
-
-def _notice(found: dict[str, object]) -> Notice:
-    steps = {
-        name: tuple(Transition.of_json(step) for step in found.pop(name))  # type: ignore[attr-defined]
-        for name in ("firing", "resolved")
-    }
-    return Notice(**steps, **found)  # type: ignore[arg-type]

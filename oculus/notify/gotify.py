@@ -47,11 +47,6 @@ class GotifySettings(HttpSettings):
         check=lambda given: check_priorities(given, PRIORITIES, 0, 10),
     )  # fmt: skip
 
-    @property
-    def secrets(self) -> tuple[str, ...]:
-        """Texts that no message may show."""
-        return tuple(filter(None, (self.token, urlsplit(self.proxy).password)))
-
 
 class Gotify(Channel):
     """Sends each notice as one message. The server cannot tell a repetition: a second try may be seen."""
@@ -73,7 +68,7 @@ class Gotify(Channel):
         }
         answer = settings.post(
             f"{settings.url.rstrip('/')}/message", json=body, headers={"X-Gotify-Key": settings.token},
-            secrets=settings.secrets,
+            secrets=(settings.token,),
         )  # fmt: skip
         if not answer.ok:
             raise refused(answer, _told(answer))

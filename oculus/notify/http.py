@@ -31,6 +31,7 @@ from oculus.collectors.fetch import (
     tls_context,
 )
 from oculus.collectors.manners import LONGEST_SILENCE, retry_after
+from oculus.collectors.network.http_request import url_secrets
 from oculus.collectors.network.probe import explain
 from oculus.collectors.network.tls import TlsSettings
 from oculus.config.decode import Seconds, setting
@@ -105,7 +106,7 @@ class HttpOptions:
 
     timeout: Seconds
     base_url: str = setting("", help="replaces scheme and host of all requests", check=check_base_url)
-    proxy: str = setting("", help="HTTP proxy; else that of the environment", check=check_proxy)
+    proxy: str = setting("", help="HTTP proxy; else that of the environment", check=check_proxy, secret=True)
     tls: TlsSettings = setting(TlsSettings(), help="how the certificate is judged")
 
     def post(
@@ -124,7 +125,8 @@ class HttpOptions:
         return post(
             rebased(url, self.base_url), json=json, data=data, headers=headers, method=method,
             timeout=timeout or self.timeout, proxy=self.proxy, verify=tls.verify and (tls.ca_file or True),
-            certificate=(tls.cert_file, tls.key_file) if tls.cert_file else None, secrets=secrets,
+            certificate=(tls.cert_file, tls.key_file) if tls.cert_file else None,
+            secrets=(*secrets, *url_secrets(self.proxy, self.base_url)),
         )  # fmt: skip
 
 

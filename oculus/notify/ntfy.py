@@ -69,7 +69,7 @@ class NtfySettings(HttpSettings):
     @property
     def secrets(self) -> tuple[str, ...]:
         """Texts that no message may show, the longest first."""
-        found = [self.topic, self.token, urlsplit(self.proxy).password or ""]
+        found = [self.topic, self.token]
         if self.auth is not None:
             found += [self.auth.password, self.auth.header.rpartition(" ")[2]]
         return tuple(sorted(filter(None, found), key=len, reverse=True))

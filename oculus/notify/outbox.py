@@ -20,15 +20,14 @@ from oculus.notify import log
 from oculus.notify.action import Action
 from oculus.notify.backlog import Ledger, Shelf
 from oculus.notify.base import Channel
-from oculus.notify.courier import STORED, Courier, Held, Outcome, Progress, Words
+from oculus.notify.courier import AT_ONCE, EARLY, STORED, Courier, Outcome, Progress, shorten
 from oculus.notify.notice import Notice
+from oculus.notify.parcel import Held, Words
 from oculus.notify.runner import Runner
 
 LOG = "log"
 
 _GONE = "it is not configured any more"
-
-_AT_ONCE = 500  # steps that are read and logged at once
 
 
 class Outbox:
@@ -50,7 +49,8 @@ class Outbox:
         self._end = end
         self._dress = dress
         self._silenced = silenced
-        self._direct: dict[int, list[tuple[str, Transition]]] = {}  # by the identity of their events
+        # What was taken before it was stored, by the identity of its event, which is kept for as long.
+        self._direct: dict[int, tuple[Event, list[tuple[str, Transition]]]] = {}
         self.couriers: dict[str, Courier | Runner] = {}
         self.logged = 0
 
@@ -128,9 +128,11 @@ class Outbox:
         for number, event in enumerate(events, first_id):
             taken = self._direct.pop(id(event), None) if self._direct else None
             if taken is not None:
-                for name, step in taken:
+                for name, step in taken[1]:
                     if name in self.couriers:
                         self.couriers[name].number(number, step)
+                    else:
+                        gone.append((name, Outcome(number, "failed", now(), told=_GONE)))
             elif event.channels:
                 step = Transition.of_event(event)
                 for name in event.channels:
@@ -145,7 +147,8 @@ class Outbox:
         """Hand a step over that the database does not take now: it may be about that very fault."""
         taken = [(name, step) for name in event.channels if name in self.couriers]
         if taken:
-            self._direct[id(event)] = taken
+            self._direct[id(event)] = event, taken
+            shorten(self._direct, EARLY)
             for name, _ in taken:
                 self.couriers[name].take(None, step)
 
@@ -174,8 +177,8 @@ class Outbox:
         """Have another channel tell what one gives up."""
         courier = self.couriers.get(name)
         if name == LOG or not isinstance(courier, Courier):
-            for start in range(0, len(held), _AT_ONCE):
-                for step in words(held[start : start + _AT_ONCE]):
+            for start in range(0, len(held), AT_ONCE):
+                for step in words(held[start : start + AT_ONCE]):
                     log.send(step)
             return
         stored = [one for one in held if one.event >= 0]
@@ -183,7 +186,7 @@ class Outbox:
             courier.more(len(stored))
             held = [one for one in held if one.event < 0]
         for step in words(held):
-            courier.take(None, step)
+            courier.take_unstored(step)
 
     def _store(
         self, outcomes: Sequence[tuple[str, Outcome]], passed_on: Sequence[tuple[int, str]] = ()

@@ -8,7 +8,6 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
-from urllib.parse import urlsplit
 
 from oculus.clock import iso
 from oculus.config.decode import between, setting
@@ -53,11 +52,6 @@ class PagerDutySettings(HttpSettings):
     most: int = setting(1_000, help="most alerts in a message", check=between(1, 1_000))
     source: str = setting("", help="what tells this Oculus from others; this host's name when left out")
 
-    @property
-    def secrets(self) -> tuple[str, ...]:
-        """Texts that no message may show."""
-        return tuple(filter(None, (self.routing_key, urlsplit(self.proxy).password)))
-
 
 class PagerDuty(Channel):
     """Sends an event for each alert of a notice. Sent again, an event is no second incident.
@@ -95,7 +89,7 @@ class PagerDuty(Channel):
         return f"{start}/{identity(step)}" if step.labels else start
 
     def _send(self, event: Mapping[str, Any]) -> None:
-        answer = self.settings.post(URL, json=event, secrets=self.settings.secrets)
+        answer = self.settings.post(URL, json=event, secrets=(self.settings.routing_key,))
         if not answer.ok:
             raise refused(answer, _told(answer))
         if answer.fields.get("status") != "success":

@@ -24,6 +24,7 @@ from loguru import logger
 from oculus.clock import SECOND, now
 from oculus.config.settings import ActionSettings
 from oculus.errors import OculusError, reason
+from oculus.masking import mask
 from oculus.model import Event, Micros, Severity, Transition
 from oculus.notify.action import Action, Ran
 from oculus.notify.backlog import Backlog, Shelf
@@ -203,7 +204,7 @@ class Runner:
                 state = "sent"
                 break
             self.failed += 1
-            waiting.error = ran.told
+            waiting.error = mask(ran.told)
             if ran.permanent or waiting.tries > settings.retry:
                 state = "failed"
                 break

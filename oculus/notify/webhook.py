@@ -7,7 +7,6 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
-from urllib.parse import urlsplit
 
 from oculus import templates
 from oculus.collectors.endpoint import check_endpoint
@@ -78,7 +77,7 @@ class WebhookSettings(HttpSettings):
                 found += [value, value.rpartition(" ")[2]]
         if self.auth is not None:
             found += [self.auth.password, self.auth.header.rpartition(" ")[2]]
-        found += [self.bearer, self.secret, urlsplit(self.proxy).password or ""]
+        found += [self.bearer, self.secret]
         return tuple(sorted(filter(None, found), key=len, reverse=True))
 
 
@@ -112,7 +111,7 @@ class Webhook(Channel):
         headers = {name: value for name, value in sent.items() if name.lower() not in own}
         return settings.post(
             settings.url, data=body, headers=headers | dict(settings.headers), method=settings.method,
-            secrets=settings.secrets,
+            secrets=(*((text,) if settings.template else ()), *settings.secrets),
         )  # fmt: skip
 
     def _body(self, notice: Notice) -> str:

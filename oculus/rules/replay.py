@@ -3,37 +3,45 @@ times, by the same code.
 
 The daemon looks at rules after each commit, at those with an alert every second, and at all every ten. Here a
 rule is looked at when a sample comes, and at the moments at which something would change without one: a timer
-ends, a value goes stale, the clock is part of the condition, or the figures over time are due. Pure: samples
-and times come in.
+ends, a value goes stale, the clock is part of the condition, or figures over time or a query are due. Pure:
+samples, rows and times come in.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from heapq import heappop, heappush
 
 from oculus.clock import SECOND
 from oculus.config.settings import RuleSettings
+from oculus.errors import QueryError
 from oculus.model import NO_TAGS, Micros, Transition
 from oculus.rules.alert import Instance
 from oculus.rules.engine import RuleEngine
 from oculus.rules.recorded import Recorded
+from oculus.rules.rows import Row
 from oculus.rules.rule import Rule
+from oculus.rules.schedule import Turn
 from oculus.rules.view import lookback
 
 # Between looks at what may change at any time, as the daemon's sweep.
 SWEEP = 10 * SECOND
 
-# The place of an instance: its rule and key.
+# The place of an instance: its rule and key; that of a query has no key of its own.
 _Place = tuple[str, str]
+_QUERY = ""
+
+# Gives the rows of a rule's query as of a time; raises QueryError.
+Ask = Callable[[RuleSettings, Micros], Sequence[Row]]
 
 
 class Replay:
     """Rules on their way through the past, from `start` on, where they begin without any alert.
 
     `recorded` holds at each `advance` the samples up to its end; what is before `start` is known, but not
-    evaluated. Rules in SQL cannot be replayed, since their queries read the store as it is now: their health
-    says so.
+    evaluated. `ask` is for rules in SQL: without it their health says that they cannot be replayed. A query
+    is asked when the daemon would ask it, but not before `queried`, and no sooner than `spacing` microseconds
+    after the last time: `spaced` are the rules of which turns were left out.
     """
 
     def __init__(
@@ -42,6 +50,9 @@ class Replay:
         recorded: Recorded,
         start: Micros,
         tags: Callable[[str], Mapping[str, str]] = lambda symbol: NO_TAGS,
+        ask: Ask | None = None,
+        queried: Micros = Micros(0),
+        spacing: int = 0,
     ) -> None:
         self.engine = RuleEngine(rules, tags=tags, started=start)
         self.evaluations = 0
@@ -49,10 +60,17 @@ class Replay:
         self._start = start
         self._wakes: list[tuple[Micros, int, str, str]] = []  # times with ranks and places
         self._planned: dict[_Place, Micros] = {}
+        self._ask = ask
+        self._spacing = spacing
+        self._turns: dict[str, Turn] = {}
+        self.spaced: set[str] = set()
         for rule in self.engine.rules:
-            if rule.settings.sql:
+            if rule.settings.sql and ask is None:
                 told = "a query reads the store as it is now, so that it cannot be replayed"
                 self.engine.fail(rule, told, start)
+            elif rule.settings.sql:
+                turn = self._turns[rule.settings.name] = Turn.of(rule.settings, max(start, queried))
+                self._plan(rule, _QUERY, turn.at)
             for key in rule.watched:
                 self._plan(rule, key, start)
 
@@ -104,6 +122,9 @@ class Replay:
     def _evaluate(self, name: str, keys: Mapping[str, None], at: Micros) -> Iterator[Transition]:
         rule = self.engine.get(name)
         assert rule is not None
+        if rule.settings.sql:
+            yield from self._query(rule, at)
+            return
         # Whether there are too many alerts is for all instances to tell.
         if len(rule.watched) > rule.settings.limit:
             keys = dict.fromkeys(rule.watched)
@@ -113,6 +134,23 @@ class Replay:
             again = self._next(rule, key, at)
             if again is not None:
                 self._plan(rule, key, again)
+
+    def _query(self, rule: Rule, at: Micros) -> Iterator[Transition]:
+        """Ask a rule's query as of a time, and plan the next time."""
+        assert self._ask is not None
+        self.evaluations += 1
+        try:
+            rows = self._ask(rule.settings, at)
+        except QueryError as error:
+            self.engine.fail(rule, str(error), at)
+        else:
+            yield from self.engine.steps_of_rows(rule, rows, at)
+        turn = self._turns[rule.settings.name]
+        turn.passed(rule.settings, at)
+        if turn.at < at + self._spacing:
+            self.spaced.add(rule.settings.name)
+            turn.passed(rule.settings, Micros(at + self._spacing - 1))
+        self._plan(rule, _QUERY, turn.at)
 
     def _plan(self, rule: Rule, key: str, at: Micros) -> None:
         """Look at an instance at a time, or before if that is planned already."""

@@ -142,12 +142,12 @@ class Rule:
         return "firing" if "firing" in states else "pending" if "pending" in states else "inactive"
 
     def fires_like(self, labels: Mapping[str, str], names: tuple[str, ...]) -> bool:
-        """Tell whether an alert fires whose labels of these names are the same, or missing in both."""
+        """Tell whether an alert fires whose labels of these names are the same; a missing one is empty."""
         known = self._firing.get(names)
         if known is None:
             firing = (found.labels for found in self.instances.values() if found.state == "firing")
-            known = self._firing[names] = {tuple(map(found.get, names)) for found in firing}
-        return tuple(map(labels.get, names)) in known
+            known = self._firing[names] = {_values(found, names) for found in firing}
+        return _values(labels, names) in known
 
     def turned(self) -> None:
         """Note that an alert has begun or ceased to fire."""
@@ -186,3 +186,7 @@ def check(settings: RuleSettings) -> None:
 def windows_of(rules: Collection[Rule]) -> set[Window]:
     """Return all figures over time that some rules read."""
     return {window for rule in rules for window in rule.windows}
+
+
+def _values(labels: Mapping[str, str], names: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(labels.get(name, "") for name in names)

@@ -113,6 +113,14 @@ def check(cursor: duckdb.DuckDBPyConnection, sql: str) -> Checked:
     return Checked(head + inner, explains=True, shift=explain.end() - len(head))
 
 
+def parsed(cursor: duckdb.DuckDBPyConnection, sql: str) -> dict[str, Any]:
+    """Return the syntax tree of a query that only reads, without EXPLAIN; raises QueryError."""
+    if _EXPLAIN.match(sql):
+        raise QueryError("EXPLAIN has no rows of its own")
+    check(cursor, sql)
+    return _tree(cursor, sql, 0)
+
+
 def _tree(cursor: duckdb.DuckDBPyConnection, sql: str, offset: int) -> dict[str, Any]:
     """Return the tree of one SELECT."""
     try:

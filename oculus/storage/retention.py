@@ -41,9 +41,9 @@ def expire(connection: duckdb.DuckDBPyConnection, now: Micros, keep: Mapping[str
             deleted += rows if table == "metrics" else 0
         oldest = now - int(events_kept(keep) * SECOND)
         connection.execute("delete from events where ts < make_timestamptz($1)", [oldest])
-        # Not by their least id: an event that a wrong clock stamped with a time ahead stays longer than others.
+        # Not by their least id: one that a wrong clock stamped with a time ahead stays longer than others.
         connection.execute(
-            "delete from deliveries where not exists (select 1 from events where events.id = deliveries.event)"
+            "delete from deliveries where not exists (select 1 from events where id = deliveries.event)"
         )
     return deleted
 

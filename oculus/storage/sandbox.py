@@ -47,9 +47,20 @@ def query(
 
     An interrupt passes as duckdb.InterruptException.
     """
-    checked = Checked(sql)
+    return run(cursor, None, sql, params, max_rows)
+
+
+def run(
+    cursor: duckdb.DuckDBPyConnection,
+    known: Checked | None,
+    sql: str,
+    params: Mapping[str, Any] | Sequence[Any] | None = None,
+    max_rows: int = MAX_ROWS,
+) -> Result:
+    """Do the same with a statement that was looked at before, if it is `known`."""
+    checked = known or Checked(sql)
     try:
-        checked = check(cursor, sql)
+        checked = known or check(cursor, sql)
         cursor.execute("begin transaction read only")
         try:
             return _run(cursor, checked, _parameters(params), max_rows)

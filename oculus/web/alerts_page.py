@@ -16,7 +16,6 @@ from oculus.storage.queries import StoredEvent
 from oculus.storage.steps import Brief, lately
 from oculus.web import deliveries, inputs, silences, timeline
 from oculus.web.filters import Filters
-from oculus.web.problems import bad_request
 from oculus.web.services import Services
 from oculus.web.steps import Past, labels_of, number, past
 from oculus.web.templates import Templates
@@ -50,16 +49,13 @@ class AlertFilters(Filters):
     @classmethod
     def of_request(cls) -> AlertFilters:
         """Return what the address says; raises Problem."""
-        before = inputs.query("before")
-        if before and not (before.isdecimal() and len(before) <= 18):
-            raise bad_request(f"before={before!r} is not the id of an alert")
         return cls(
             rule=inputs.query("rule"),
             state=inputs.choice_parameter("state", ALERT_STATES) or "",
             severity=inputs.choice_parameter("severity", SEVERITIES) or "",
             q=inputs.query("q").strip(),
             range=inputs.choice_parameter("range", tuple(RANGES)) or RANGE,
-            before=int(before or 0),
+            before=inputs.id_parameter("before") or 0,
         )
 
     def link(self, **changes: str | int) -> str:

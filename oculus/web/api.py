@@ -206,6 +206,8 @@ def alerts(services: Services) -> dict[str, Any]:
         "severity": inputs.choice_parameter("severity", SEVERITIES),
         "state": inputs.choice_parameter("state", ALERT_STATES),
         "since": inputs.time_parameter("since", None),
+        "before": inputs.id_parameter("before"),
+        "text": inputs.query("q") or None,
         "limit": inputs.limit_parameter(100, MAX_ALERTS),
     }
     return {"alerts": [alert(event) for event in services.readers.run(_events, filters)]}

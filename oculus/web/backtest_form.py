@@ -50,7 +50,8 @@ class Firing:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What one rule would have done. `error` is why it could not be evaluated to the end."""
+    """What one rule would have done. `error` is why it could not be evaluated to the end, `note` in what the
+    replay was coarser than the daemon."""
 
     title: str
     severity: str
@@ -58,6 +59,7 @@ class Outcome:
     time: str
     messages: int
     error: str
+    note: str
     lanes: timeline.Timeline
     columns: tuple[timeline.Column, ...]
     left: int  # firings that the timeline leaves out, the oldest ones
@@ -195,6 +197,7 @@ def _outcome(title: str, rule: RuleResult, start: Micros, end: Micros, most: int
         time=_span(rule.seconds),
         messages=rule.messages,
         error=rule.error,
+        note=rule.note,
         lanes=timeline.timeline(spans, start, end),
         columns=timeline.columns(counts, start, end, most),
         left=rule.firings - len(rule.intervals),

@@ -112,6 +112,14 @@ def limit_parameter(default: int, most: int) -> int:
     return min(int(text), most)
 
 
+def id_parameter(name: str) -> int | None:
+    """Return the id of an event, or None."""
+    text = query(name)
+    if text and not (text.isdecimal() and len(text) <= 18):
+        raise bad_request(f"{name}={text!r} is not an id")
+    return int(text) if text else None
+
+
 def choice_parameter(name: str, allowed: tuple[str, ...]) -> str | None:
     """Return a parameter that must be one of a few words, or None."""
     text = query(name)

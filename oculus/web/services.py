@@ -35,8 +35,9 @@ class Services:
     `rule_settings` are the configured rules, `read_rules` reads others from YAML or JSON (raises
     ConfigError), and `backtest` replays the named ones of some rules, or all, over a time; it is long, and
     raises OculusError. `storage` tells where the space goes. `heartbeats` takes pings. `silences` holds
-    alerts back, `copier` makes downloads, and `uses` tells which alerts read a series. `derived` are the configured derived values, `every` gives the seconds between two samples
-    of a series (0: not configured), and `room` the share of the queue that is free. `progress` tells how far
+    alerts back, `copier` makes downloads, and `uses` tells which alerts read a series. `derived` are the
+    configured derived values, `every` gives the seconds between two samples of a series (0: not configured),
+    and `room` the share of the queue that is free. `progress` tells how far
     a step has come that waits for a channel, by the id of its event (None: it does not wait). `last_event` is
     the newest event's id (-1: not told), `stored` how many samples were stored since the start. `status` are
     the settings of the status page. `system` tells how the daemon fares, `log` has its last records.

@@ -5,6 +5,8 @@ Oculus.figures = (() => {
   const SIGNS = { USD: "$", EUR: "€", GBP: "£", JPY: "¥", USDT: "$", USDC: "$" };
   const SIZES = [[1e12, "TB"], [1e9, "GB"], [1e6, "MB"], [1e3, "kB"], [1, "B"]];
   const SPACE = "\u00a0";
+  const LONG = 1e8;
+  const compact = new Intl.NumberFormat("en-US", { notation: "compact", maximumSignificantDigits: 5 });
   const BEHIND = { bool: "", code: "", probability: "%" };
 
   // With so many digits behind the point. What lies in the middle goes to the even digit, as the server rounds: it is such
@@ -79,16 +81,25 @@ Oculus.figures = (() => {
     return percent === 100 ? "up" : percent === 0 ? "down" : percent > 0 && percent < 100 ? `${percent}${SPACE}%` : "";
   }
 
+  // A value on the edge of a chart, which has no room for twelve digits.
+  function brief(value, unit) {
+    const size = Math.abs(value);
+    if (size < LONG || size >= 1e15 || unit === "B" || unit === "B/s") return mean(value, unit);
+    const text = minus(value) + (SIGNS[unit] ?? "") + compact.format(size);
+    return SIGNS[unit] || !(BEHIND[unit] ?? unit) ? text : text + SPACE + (BEHIND[unit] ?? unit);
+  }
+
   // The labels of an axis, all with as many digits as tell them apart.
   function ticks(values, unit) {
     if (unit === "bool") return values.map(share);
     const apart = Math.min(...values.slice(1).map((value, index) => Math.abs(value - values[index])));
-    if (!(apart > 0) || !Number.isFinite(apart)) return values.map((value) => full(value, unit));
+    if (!(apart > 0) || !Number.isFinite(apart)) return values.map((value) => brief(value, unit));
     if (unit === "B" || unit === "B/s") {
       const most = Math.max(...values.map(Math.abs));
       const [size, name] = SIZES.find(([least]) => most >= least) ?? SIZES.at(-1);
       return values.map((value) => `${fixed(value / size, places(apart / size))}${SPACE}${name}${unit.slice(1)}`);
     }
+    if (values.some((value) => Math.abs(value) >= LONG)) return values.map((value) => brief(value, unit));
     const scale = unit === "probability" ? 100 : 1;
     const behind = unit === "probability" || unit === "%" ? `${SPACE}%` : "";
     const sign = SIGNS[unit] ?? "";
@@ -103,5 +114,5 @@ Oculus.figures = (() => {
     return digits(seconds / size, 3) + name;
   }
 
-  return { full, mean, measure, ticks, span };
+  return { brief, full, mean, measure, ticks, span };
 })();

@@ -6,6 +6,7 @@ Oculus.buckets = (() => {
   const STEPS = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 14400, 21600, 28800, 43200, 86400, 172800, 604800];
   const HOUR = 3600;
   const MOST = 4500; // buckets in one request; the server's limit lies above it
+  const LONGEST = 10 * 365 * 86400; // seconds back from now: twice as long as anything is kept
   const MISSING = 2.5; // usual distances without a sample are a gap
   const WIDTHS = { samples: 0, "1m": 60, "1h": HOUR };
 
@@ -25,7 +26,7 @@ Oculus.buckets = (() => {
   // The range to ask for: what is shown, and as much on either side, as far as that is bearable and not to come.
   function around({ from, to }, step, margin, now) {
     const room = Math.min(margin * (to - from), Math.max(0, (MOST * step - (to - from)) / 2));
-    return { from: align(from - room, step), to: Math.min(now, to + room) };
+    return { from: align(Math.max(from - room, now - LONGEST), step), to: Math.min(now, to + room) };
   }
 
   // One series of an answer: its buckets in the order of time, each with all that is known of it.

@@ -3,7 +3,7 @@
 "use strict";
 
 Oculus.SeriesChart = (() => {
-  const { full, mean, ticks } = Oculus.figures;
+  const { brief, full, mean, ticks } = Oculus.figures;
   const OTHERS = ["--crypto", "--predictions", "--stocks", "--network", "--warn", "--bad"];
   const PHASES = ["--predictions", "--stocks", "--crypto", "--network", "--custom"];
   const SEVERITIES = { info: "--info", warn: "--warn", error: "--bad", critical: "--bad" };
@@ -28,10 +28,13 @@ Oculus.SeriesChart = (() => {
       this.#legend = legend;
       this.chart = LightweightCharts.createChartEx(box, new Oculus.times.LocalScale(), this.#look());
       this.scale = this.chart.timeScale();
-      this.chart.subscribeCrosshairMove(({ time }) => this.tell(time));
-      this.chart.subscribeClick(({ hoveredObjectId: id }) => {
-        if (/^\d+$/.test(id ?? "")) location.assign(`/alerts/${id}`);
+      // What is pressed on has the id of an alert's step, or is none.
+      const step = ({ hoveredObjectId: id }) => /^\d+$/.test(id ?? "");
+      this.chart.subscribeCrosshairMove((at) => {
+        box.classList.toggle("linked", step(at));
+        this.tell(at.time);
       });
+      this.chart.subscribeClick((at) => step(at) && location.assign(`/alerts/${at.hoveredObjectId}`));
     }
 
     #look() {
@@ -132,7 +135,7 @@ Oculus.SeriesChart = (() => {
       // The room below what is never negative needs no labels.
       const least = points.reduce((found, { low }) => Math.min(found, low), 0);
       const labels = (values) => ticks(values, unit).map((text, index) => (least < 0 || values[index] > -1e-12 ? text : ""));
-      return { priceFormat: { type: "custom", minMove, formatter: (value) => mean(value, unit), tickmarksFormatter: labels } };
+      return { priceFormat: { type: "custom", minMove, formatter: (value) => brief(value, unit), tickmarksFormatter: labels } };
     }
 
     // A threshold that is near enough is in sight, and so is most of the band; a state has all of its range.

@@ -7,6 +7,7 @@ Oculus.Compare = class {
   #chips = document.querySelector(".others");
   #waiting = 0;
   #asked = null;
+  #shown = "[]";
   #taken;
   #chosen;
 
@@ -109,6 +110,9 @@ Oculus.Compare = class {
 
   // Show a chip for each: its colour, its axis, which a press changes, and one that takes it away.
   chips(others, turn, remove) {
+    const shown = JSON.stringify(others.map(({ symbol, right, tone }) => [symbol, right, tone]));
+    if (shown === this.#shown) return;
+    this.#shown = shown;
     const focused = document.activeElement?.id;
     this.#chips.replaceChildren(
       ...others.map(({ symbol, right, tone }) => {

@@ -7,12 +7,14 @@
   const KINDS = ["line", "area", "candles"];
   const WIDE = { line: 2.5, area: 2.5, candles: 7 }; // CSS pixels to a bucket
   const FEWEST = 60; // buckets, also on a narrow screen
+  const MOST = 520; // and on a wide one: three times as many of twelve series are what the server gives
   const MARGIN = 1; // times the width of what is shown that is loaded on either side once one has moved
   const AHEAD = 0.02; // of what is shown that is left free after now
   const SETTLED = 220; // ms without a movement before anything is asked for
   const ROLLING = 400; // ms after a touch, or the last movement that came of it, in which the chart still moves by it
   const POLL = 5000; // ms between two looks for new samples where they are not sent
   const AGAIN = 60000; // ms between two looks at what was sent, and two tries to be sent it again
+  const RETRY = 2000; // ms after which points are asked for again that could not be had
   const LEAST = 5; // seconds that can be shown
 
   const box = document.getElementById("chart");
@@ -62,7 +64,7 @@
 
   const chart = new Oculus.SeriesChart(box, document.getElementById("readout"));
   let loaded = null; // {from, to, step, series by symbol}
-  let loading = null;
+  let loading = null; // what is being asked for, or is to be asked for again
   let requests = 0;
   let told = 0; // when the last new sample came, or all was looked at
   let held = false; // whether a pointer is pressed on the chart
@@ -70,7 +72,7 @@
 
   const symbols = () => [...new Set([symbol, ...wish.others.map((other) => other.symbol), ...(wish.phases ? phases : [])])];
   const interval = () => loaded?.series.get(symbol)?.interval ?? Number(box.dataset.every);
-  const buckets = () => Math.max(FEWEST, Math.floor(box.clientWidth / WIDE[wish.kind]));
+  const buckets = () => Math.min(MOST, Math.max(FEWEST, Math.floor(box.clientWidth / WIDE[wish.kind])));
   const wanted = () => Oculus.buckets.stepFor(view.to - view.from, buckets(), interval());
 
   async function ask(from, to, step, signal) {
@@ -78,7 +80,7 @@
     requests += 1;
     const answer = await fetch(`/api/points?${url}`, { signal });
     if (answer.status === 401) location.assign("/login");
-    if (!answer.ok) throw new Error((await answer.json()).error.message);
+    if (!answer.ok) throw Object.assign(new Error((await answer.json()).error.message), { busy: answer.status === 429 || answer.status === 503 });
     Oculus.connected(true);
     const told = await answer.json();
     return new Map(told.series.map((one) => [one.symbol, Oculus.buckets.read(one, told.resolution)]));
@@ -94,12 +96,16 @@
     try {
       const series = await ask(range.from, range.to, step, mine.signal);
       if (mine !== loading) return;
+      loading = null;
       told = Date.now();
       take({ ...range, step, series });
     } catch (error) {
-      if (error.name === "AbortError") return;
-      if (error instanceof TypeError) Oculus.connected(false);
-      tell(nothing, `The points cannot be read: ${error.message}`);
+      if (mine !== loading) return;
+      if (!loaded) tell(nothing, `The points cannot be read: ${error.message}`);
+      const lost = error instanceof TypeError;
+      if (lost) Oculus.connected(false);
+      if (lost || error.busy) setTimeout(() => mine === loading && load(margin), RETRY);
+      else loading = null;
     }
   }
 
@@ -264,7 +270,7 @@
       const [from, to] = [view.from, Math.min(view.to, now())].map((time) => new Date(time * 1000).toISOString());
       for (const link of document.querySelectorAll(".export")) link.href = `${link.dataset.export}?from=${from}&to=${to}`;
       fillForm();
-      htmx.ajax("GET", `/partials/series/${symbol}/window?from=${from}&to=${to}`, { target: figures, swap: "innerHTML" });
+      htmx.ajax("GET", `/partials/series/${symbol}/window?from=${from}&to=${to}`, { target: figures, swap: "innerHTML" }).catch(() => {}); // the banner tells
     }, wait);
   }
 
@@ -291,6 +297,7 @@
   // -- what comes in --------------------------------------------------------------------------------------
 
   let stream = null;
+  let looking = false;
 
   function sample({ symbol: name, ts, value }) {
     const series = loaded?.series.get(name);
@@ -304,28 +311,31 @@
     if (name === symbol) showLast(true);
   }
 
-  // Ask for the last bucket again, and what has come after it.
+  // Ask for the last bucket again, and what has come after it. The past changes no more.
   async function tail() {
-    if (!loaded || document.hidden || loading?.signal.aborted) return;
+    if (loaded?.to < now() - Math.max(10 * loaded.step, 600)) return;
+    if (!loaded || loading || looking || document.hidden) return;
+    looking = true;
+    told = Date.now();
     const whole = loaded;
-    if (whole.to < now() - Math.max(10 * whole.step, 600)) return; // the past changes no more
     const last = whole.series.get(symbol).points.at(-1)?.time ?? whole.from;
     const from = Math.max(whole.from, Math.min(last, Oculus.buckets.align(now() - 2 * whole.step, whole.step)));
     try {
       const newer = await ask(from, now(), whole.step);
       if (whole !== loaded) return;
-      told = Date.now();
       for (const [name, series] of whole.series) {
         const found = newer.get(name);
         if (!found) continue;
         const before = series.last?.ts;
         Oculus.buckets.take(series, found, whole.step);
-        for (const point of found.points) chart.update(name, point);
         if (name === symbol && series.last?.ts !== before) showLast(true);
       }
       whole.to = now();
+      if (!held) draw();
     } catch (error) {
       if (error instanceof TypeError) Oculus.connected(false);
+    } finally {
+      looking = false;
     }
   }
 

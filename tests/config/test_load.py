@@ -224,7 +224,7 @@ ONE_LINE = re.compile(r"[^\n]+(\n    .+\n +\^)?")
 _HTTP = "  - {type: network, probe: http, target: 'http://a/'"
 _SECTIONS = (
     "canaries, collectors, database, derived, heartbeat, include, log, maintenance, notifications, plugins,"
-    " rules, server"
+    " rules, server, status"
 )
 _CHANNELS = "apprise, discord, email, gotify, log, ntfy, pagerduty, slack, telegram, webhook"
 _TYPES = ", ".join(sorted({kind.partition("/")[0] for kind in KINDS}))

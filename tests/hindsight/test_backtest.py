@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -114,17 +115,135 @@ def test_a_rule_is_replayed_with_what_it_depends_on(store: Storage) -> None:
     assert told.count("depends on uplink, which fires") == 4
 
 
-def test_wildcards_tags_and_queries(store: Storage) -> None:
-    """An alert for each target, with its tags as labels; a query cannot be replayed, and says so."""
+def test_wildcards_and_tags(store: Storage) -> None:
+    """An alert for each target, with its tags as labels."""
     tags = Tags({"site": "paris"})
     store.write([Sample("net.http.b.rtt", 900.0, at(3), tags), Sample("net.http.b.rtt", 1.0, at(4), tags)])
-    found = backtest(
-        store, [rule("net.http.*.rtt > 500"), RuleSettings(name="q", sql="select 1 as x")], at(1), at(11)
-    )
+    found = backtest(store, [rule("net.http.*.rtt > 500")], at(1), at(11))
     assert [dict(one.labels) for one in found.rules[0].intervals] == [
         {"symbol": "net.http.b.rtt", "site": "paris"}, {"symbol": LOAD},
     ]  # fmt: skip
-    assert "cannot be replayed" in found.rules[1].error
+
+
+# -- rules in SQL ---------------------------------------------------------------------------------------
+
+RECENT = f"""select symbol, max(value) as most from metrics
+    where symbol = '{LOAD}' and ts > now() - interval 5 minute group by symbol having max(value) > $limit"""
+
+
+def query(sql: str = RECENT, **settings: object) -> RuleSettings:
+    """Return a rule in SQL."""
+    given = {"name": "q", "sql": sql, "every": Seconds(60.0)} | settings
+    return RuleSettings(**given)  # type: ignore[arg-type]
+
+
+def test_a_query_is_asked_as_of_its_turns(store: Storage) -> None:
+    """Rows are alerts with all that belongs to these, at the times at which the daemon would have asked."""
+    rules = [query(params={"limit": 500}, for_=Seconds(180.0), message="{{ symbol }}: {{ most }}")]
+    found = backtest(store, rules, at(1), at(13))
+    (only,) = found.rules
+    assert (only.health, only.error, only.note) == ("ok", "", "")
+    assert found.evaluations == 12 * 60 + 1
+    assert found.parts == (("samples", at(1), at(13)),)
+    # High for ten minutes, and in the window for five more, in which the last of its samples is.
+    assert [
+        (dict(one.labels), one.symbol, one.value, (one.pending_at - T0) / HOUR, one.seconds(at(13)) / 60)
+        for one in only.intervals
+    ] == [({"symbol": LOAD}, LOAD, 900, hour, 12) for hour in (6, 12)]
+    assert only.intervals[0].explanation == f"symbol = {LOAD}, most = 900"
+
+
+def test_a_query_of_the_past_is_the_query_of_then(tmp_path: Path) -> None:
+    """Turn by turn: evaluated on a store that ends at each of them, its alerts make the same steps."""
+    chance = random.Random(5)
+    samples = [
+        Sample(f"custom.x{chance.randrange(3)}", float(chance.randrange(100)), at(chance.uniform(1, 3)))
+        for _ in range(300)
+    ]
+    samples = [Sample("custom.x0", 0.0, at(1)), *sorted(samples, key=lambda sample: sample.ts or 0)]
+    sql = "select symbol, arg_max(value, ts) as v from metrics group by symbol having arg_max(value, ts) > 60"
+    settings = query(sql, for_=Seconds(120.0), cooldown=Seconds(600.0), keep_firing_for=Seconds(60.0))
+    lived, engine = [], RuleEngine([settings])
+    with Storage(str(tmp_path / "growing.db")) as growing:
+        for moment in range(at(1), at(3) + 1, MINUTE):
+            due = [one for one in samples if (one.ts or 0) <= moment]
+            growing.write(due)
+            del samples[: len(due)]
+            lived += evaluate(growing, engine, Micros(moment))
+        (found,) = backtest(growing, [settings], at(1), at(3)).rules
+    steps = [
+        (step.symbol, step.state, step.ts)
+        for step in lived
+        if "firing" in (step.state, step.previous) and step.state != step.previous
+    ]
+    told = [(one.symbol, "firing", one.started_at) for one in found.intervals]
+    told += [(one.symbol, "resolved", one.ended_at) for one in found.intervals if one.ended_at is not None]
+    assert len(told) > 10
+    assert sorted(told) == sorted(steps)
+
+
+def test_a_schedule_is_heeded_in_its_zone(store: Storage) -> None:
+    """At 8 and 20 o'clock in Tokyo, which is an hour before midnight and noon in UTC."""
+    settings = query(
+        "select symbol, count(*) as n from metrics group by symbol", every=Seconds(0.0),
+        schedule="0 8,20 * * *", timezone="Asia/Tokyo",
+    )  # fmt: skip
+    found = backtest(store, [settings], at(1), at(47))
+    assert found.evaluations == 4
+    assert (found.rules[0].intervals[0].started_at - T0) / HOUR == 11
+
+
+def test_a_query_that_is_due_too_often_is_asked_more_seldom(store: Storage) -> None:
+    """And that is told; so is the time from which on there are samples."""
+    often = query("select 1 as x where false", every=Seconds(10.0))
+    found = backtest(store, [often], at(1), at(47))
+    assert found.evaluations <= 2_001
+    assert found.rules[0].note == "its query was asked every 1m30s instead of every 10s"
+    often = query("select 1 as x where false", every=Seconds(0.0), schedule="* * * * *")
+    found = backtest(store, [often], at(1), at(47))
+    assert found.rules[0].note == "its query was asked every 1m23s at most"
+    often = query("select 1 as x where false", every=Seconds(0.0))
+    found = backtest(store, [often], at(1), at(47))
+    assert found.rules[0].note == "its query was asked every 2m instead of every 1m"
+    connection = store._database.connection
+    while rollup.advance(connection, at(48), DAY):
+        pass
+    retention.expire(connection, at(48), {"metrics": 12 * 3600.0, "rollup_1m": 1e9, "rollup_1h": 1e9})
+    found = backtest(store, [query(params={"limit": 500})], at(1), at(47))
+    assert found.parts == (("samples", at(36), at(47)),)
+    assert [(one.started_at - T0) / HOUR for one in found.rules[0].intervals] == [36, 42]
+    assert "asked from 2027-01-16T12:00:00.000Z on: older samples are gone" in found.rules[0].note
+
+
+@pytest.mark.parametrize(
+    ("sql", "told"),
+    [
+        ("select * from deliveries", "deliveries has no past"),
+        ("select nothing from metrics", "nothing"),
+        ("delete from metrics", "DELETE statements are not allowed"),
+        ("select i::varchar as name from range(1001) r(i)", "the query has more than 1000 rows"),
+        ("select 'same' as name from range(2)", "two rows cannot be told from each other"),
+    ],
+)  # fmt: skip
+def test_a_query_that_fails_is_the_rules_health(store: Storage, sql: str, told: str) -> None:
+    """And harms no other rule."""
+    found = backtest(store, [query(sql), rule()], at(1), at(13))
+    assert (found.rules[0].health, found.rules[0].firings) == ("error", 0)
+    assert told in found.rules[0].error
+    assert found.rules[1].firings == 2
+
+
+def test_a_query_that_failed_for_a_while_ends_no_alert(store: Storage) -> None:
+    """As in the daemon: its alerts stay as they are."""
+    sql = f"""select case when hour(now()) = 6 and minute(now()) = 3 then error('broken') else 'x' end as name
+        from metrics where symbol = '{LOAD}' and ts = now() and value > 500"""
+    (found,) = backtest(store, [query(sql)], at(5), at(8)).rules
+    assert [(one.started_at, one.ended_at) for one in found.intervals] == [
+        (at(6), Micros(at(6) + 10 * MINUTE))
+    ]
+
+
+# -- what does not go well ------------------------------------------------------------------------------
 
 
 def test_nothing_stored_is_nothing_found(tmp_path: Path) -> None:
@@ -139,6 +258,8 @@ def test_it_ends_when_it_takes_too_long(store: Storage) -> None:
     """With a word on what to do."""
     with pytest.raises(QueryTimeout, match="ask for less time"):
         store.read(hindsight.backtest, [rule()], None, at(1), at(47), lambda symbol: 0.0, 0.0)
+    with pytest.raises(QueryTimeout, match="ask for less time"):
+        store.read(hindsight.backtest, [query("select 1 as x")], None, at(1), at(47), lambda symbol: 0.0, 0.0)
 
 
 def test_rules_on_a_store_in_one_call(store: Storage) -> None:

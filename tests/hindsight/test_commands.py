@@ -54,6 +54,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             for ts in [Micros(end + minute * MINUTE)]
         )
     Path("config.yaml").write_text(CONFIG)
+    Path("good.yaml").write_text(GOOD)
 
 
 def counts() -> list[list[Any]]:
@@ -131,6 +132,21 @@ def test_what_cannot_be_derived_is_one_line(daemon: Start, *, running: bool) -> 
         assert (wrong.status, wrong.out) == (2, "")
 
 
+@pytest.mark.parametrize(
+    "command",
+    [("derive", "--backfill"), ("backtest",), ("rules", "lint"), ("rules", "suggest", "custom.load")],
+)
+def test_odd_times_are_one_line(command: tuple[str, ...]) -> None:
+    """What is before all that can be stored is its beginning; what is to come is told."""
+    for since in ("1000000d", "99999999999999d", "0001-01-01", "1969-12-31"):
+        told = oculus(*command, "--since", since, "--config", "good.yaml", "--db", "oculus.db")
+        assert (told.status, told.err) == (0, ""), since
+    late = oculus(*command, "--since", "9999-01-01", "--config", "good.yaml", "--db", "oculus.db")
+    assert late.status in (0, 1, 2)
+    assert "Error" not in late.err
+    assert late.err.count("\n") <= 1
+
+
 def test_a_backfill_takes_no_room_from_what_is_measured(daemon: Start) -> None:
     """With the smallest queue, and samples that come all the time, none of these is lost."""
     config = GOOD.replace("flush: 50ms", "flush: 50ms, queue: 1000, batch: 100").replace("60s", "1s")
@@ -186,7 +202,6 @@ def test_lint_of_what_is_well_is_status_0(daemon: Start, *, running: bool) -> No
     """Another file than the daemon's may be asked about."""
     if running:
         daemon(CONFIG)
-    Path("good.yaml").write_text(GOOD)
     told = oculus("rules", "lint", "--config", "good.yaml", "--db", "oculus.db")
     assert (told.status, told.err, told.out) == (0, "", "1 rule: 0 warnings, 0 notes\n")
 

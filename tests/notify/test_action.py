@@ -303,7 +303,7 @@ RUN = {"type": "exec", "command": ["a"]}
         (RUN | {"command": ["{{ symbol }}"]}, ".command: the program cannot be a template"),
         (RUN | {"command": ["a", "b", "{{ symbl }}"]}, '.command: argument 2: unknown name "symbl"'),
         (RUN | {"command": ["a", "{{ symbol"]}, ".command: argument 1: unexpected end of template"),
-        (RUN | {"env": {"A=B": WORD}}, ".env: 'A=B' cannot be a variable"),
+        (RUN | {"env": {"A=B": WORD}}, ".env: 'A=…' cannot be a variable"),
         ("curl", ": is 'curl' (a mapping such as {type: exec, command: […]})"),
     ],
 )  # fmt: skip

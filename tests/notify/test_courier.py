@@ -19,8 +19,9 @@ from oculus.model import AlertState, Event, Micros, Severity, Transition
 from oculus.notify import courier
 from oculus.notify.backlog import Shelf
 from oculus.notify.base import Channel, Undelivered
-from oculus.notify.courier import REPLACED, ROOM, STORED, Courier, Held, Outcome, Progress, Words
+from oculus.notify.courier import REPLACED, ROOM, STORED, Courier, Outcome, Progress
 from oculus.notify.notice import Notice
+from oculus.notify.parcel import Held, Words
 from tests.notify.ledgers import StoredLedger
 
 START = 1_800_000_000 * SECOND

@@ -7,6 +7,7 @@ import json
 import re
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from email import policy
 from email.message import EmailMessage
 from pathlib import Path
@@ -16,7 +17,8 @@ import pytest
 import trustme
 from gevent import subprocess
 
-from oculus.notify import mail_page
+from oculus.notify import grouping, mail_page
+from oculus.notify.courier import plan_of
 from oculus.notify.mail import Email
 from tests.notify.made import after, firing, mistakes_in, notice, read, refusal, resolved
 from tests.support.daemon import ROOT
@@ -136,6 +138,28 @@ def test_an_end_is_in_the_thread_of_its_beginning(serve: Callable[[str], Server]
     assert all(mail["Bcc"] is None for _, mail in mails)
     assert all(kept["to"] == ["a@example.com", "b@example.com"] for kept, _ in mails)
     assert end["Subject"].startswith("Resolved")
+
+
+def test_what_happens_within_a_minute_is_one_mail(serve: Callable[[str], Server]) -> None:
+    """Whatever rules it is about; it belongs to the threads of all of them."""
+    server = serve("none")
+    channel = server.channel()
+    steps = [
+        replace(firing("disk"), ts=after(0)), replace(firing("site"), ts=after(0.9)),
+        replace(firing("btc"), ts=after(1.5)), replace(resolved("disk"), ts=after(1.9)),
+    ]  # fmt: skip
+    found = grouping.messages(steps, after(10), plan_of(channel.settings))
+    assert [(at, len(one.firing), len(one.resolved)) for at, _, one in found] == [
+        (after(1), 2, 0), (after(2), 2, 1),
+    ]  # fmt: skip
+    for number, (at, _, one) in enumerate(found):
+        channel.deliver(notice(*one.firing, *one.resolved, group={}, sent_at=at, id=f"{number}"))
+    channel.deliver(notice(firing("site"), group={}))
+    mails = [server.mail()[1] for _ in range(3)]
+    both, every, site = (set(mail["References"].split()) for mail in mails)
+    assert (len(both), len(every)) == (2, 3)
+    assert site < both < every
+    assert mails[0]["Subject"] == "[critical] several rules: 2 alerts"
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,9 @@ from oculus.errors import OculusError
 from oculus.model import AlertState, Event, Micros, Transition
 from oculus.notify import CHANNELS, channel_class
 from oculus.notify.base import Channel
-from oculus.notify.courier import Courier, Held, Outcome
+from oculus.notify.courier import Courier, Outcome
 from oculus.notify.outbox import Outbox
+from oculus.notify.parcel import Held
 from tests.support.log import logged
 
 

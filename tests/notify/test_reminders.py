@@ -16,7 +16,7 @@ START = 1_800_000_000 * SECOND
 
 
 def test_a_silence_holds_reminders_back(tmp_path: Path) -> None:
-    """Of the alerts that it is about; a message of them alone is none. The end of one is told all the same."""
+    """Of the alerts that it is about; a message of them alone is none. The end of one is told still."""
     service = Service(ChannelSettings(group_by=("team",), group_wait=0, group_interval=10, repeat=60))  # type: ignore[arg-type]
     ledger, clock, silent = StoredLedger(str(tmp_path / "x.db")), [0], set[str]()
     courier = Courier(

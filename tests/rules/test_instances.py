@@ -258,6 +258,7 @@ def test_causes_that_lack_a_label_are_like_alerts_that_lack_it() -> None:
     assert suppressed(world.evaluate(0)) == [("firing", ""), ("firing", "")]
     world.set(1, "x", 0)
     world.evaluate(1)
+    world.tags["x"] = Tags({"place": "paris", "floor": ""})
     world.set(2, "cause.a", 5)
     world.set(2, "x", 5)
     why = "depends on cause, which fires"

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import gevent
+import pytest
 
+from oculus.clock import SECOND, parse_iso
 from oculus.config.decode import Seconds
 from oculus.model import Micros, Transition
 from oculus.rules.engine import RuleEngine
@@ -129,6 +132,34 @@ def test_a_step_of_the_clock_delays_no_query() -> None:
     turn = Turn.of(cron, at(0))
     turn.shift(cron, -day * 1_000_000, at(-day))
     assert at(-day) < turn.at <= at(60 - day)
+
+
+@pytest.mark.parametrize(
+    ("cron", "place", "start", "turns"),
+    [
+        # In spring 2:30 is left out: it is made up for when clocks show 3:00.
+        ("30 2 * * *", "Europe/Berlin", "2026-03-28T00:00", ["28 01:30", "29 01:00", "30 00:30"]),
+        # In autumn it comes twice, and is the first one.
+        ("30 2 * * *", "Europe/Berlin", "2026-10-24T00:00", ["24 00:30", "25 00:30", "26 01:30"]),
+        # What recurs within the hour does so in both.
+        ("*/30 2 * * *", "Europe/Berlin", "2026-10-24T23:00",
+         ["25 00:00", "25 00:30", "25 01:00", "25 01:30"]),
+        ("*/20 * * * *", "Europe/Berlin", "2026-03-29T00:30", ["29 00:40", "29 01:00", "29 01:20"]),
+        ("0 9 * * mon-fri", "America/New_York", "2026-03-06T00:00", ["06 14:00", "09 13:00"]),
+        ("0 0 29 2 *", "UTC", "2026-01-01T00:00", ["29 00:00"]),
+    ],
+)  # fmt: skip
+def test_a_schedule_goes_by_the_clocks_of_its_zone(
+    cron: str, place: str, start: str, turns: list[str]
+) -> None:
+    """Over both changes of the clocks; the turns are in UTC, with the day of the month."""
+    settings = rule(sql="select 1", schedule=cron, timezone=place)
+    turn = Turn.of(settings, parse_iso(start))
+    found = []
+    for _ in turns:
+        found.append(f"{datetime.fromtimestamp(turn.at / SECOND, UTC):%d %H:%M}")
+        assert turn.passed(settings, turn.at) == 0
+    assert found == turns
 
 
 def test_a_cause_is_evaluated_before_what_depends_on_it() -> None:

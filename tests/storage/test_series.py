@@ -64,7 +64,7 @@ def alert(seconds: int, **payload: Any) -> Event:
 
 
 def test_alerts_are_those_that_read_the_series(database: Database) -> None:
-    """By the label, or by the key of an alert that reads it as well; only beginnings and ends, in the window."""
+    """By the label, or by the key of an alert that reads it too; only beginnings and ends, in the window."""
     write(
         database,
         events=(

@@ -128,7 +128,7 @@ def test_the_id_of_a_step_is_found_again(database: Database) -> None:
 
 
 def test_the_steps_of_late_are_those_of_a_timeline(database: Database) -> None:
-    """Oldest first, no more than the newest so many, of a rule, a severity, or with a text in name or label."""
+    """Oldest first, no more than the newest so many, of a rule, a severity, or with a text in them."""
     a, b = {"symbol": "custom.A", "team": "web"}, {"symbol": "custom.b"}
     store(
         database, step(1, labels=a), step(2, labels=b), step(3, "resolved", labels=a), step(4, rule="other"),

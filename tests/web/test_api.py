@@ -168,6 +168,7 @@ TIMES = [
         *(f"/api/metrics?limit={text}" for text in ("0", "-1", "1.5", "many", "9" * 5000)),
         *(f"/api/alerts?since={text}" for text in TIMES),
         *(f"/api/alerts?limit={text}" for text in ("0", "x", "9" * 5000)),
+        *(f"/api/alerts?before={text}" for text in ("x", "-1", "9" * 5000)),
         "/api/alerts?severity=bad",
         "/api/alerts?state=open",
         *(f"/api/metrics/custom.index?from={text}" for text in TIMES),
@@ -586,12 +587,15 @@ def test_an_alert_tells_what_happened(filled: Site) -> None:
         ("state=resolved&rule=a", [4]),
         ("since=2020-01-01T00:00:20Z", [5, 4, 3]),
         ("since=1h", []),
+        ("before=4", [3, 2, 1]),
+        ("before=4&rule=a&limit=1", [2]),
+        ("q=nothing+like+it", []),
         ("limit=2", [5, 4]),
         ("limit=1&severity=warn&state=firing&since=2020-01-01T00:00:00Z", [2]),
     ],
 )
 def test_alerts_are_filtered_newest_first(filled: Site, parameters: str, expected: list[int]) -> None:
-    """`rule`, `severity`, `state`, `since` and `limit` narrow the list; other events are no alerts."""
+    """Each parameter narrows the list; other events are no alerts."""
     assert [alert["id"] for alert in filled.json(f"/api/alerts?{parameters}")["alerts"]] == expected
 
 

@@ -75,14 +75,13 @@ def test_an_alert_is_acknowledged_taken_back_and_silenced(page: Page, daemon: Ca
     page.wait(f"{row} !== undefined")
     key = page.evaluate(f"{row}.dataset.alert")
     assert page.evaluate("document.title").startswith("(3) ")
-    assert page.evaluate("document.querySelectorAll('#live .when rect.firing').length") == 2
+    page.wait("document.querySelectorAll('#live .when rect.firing').length === 2")
     assert faults(page) == []
     page.wait(pressed(f"#ack-{key}"))
     page.wait(f"{row}?.querySelector('.quieted')?.innerText.includes('acknowledged')")
     (silence,) = oculus.json("/api/silences?state=active")["silences"]
     assert "symbol=custom.a.t" in silence["matchers"]
     assert page.evaluate("document.querySelectorAll('#live [id^=ack-]').length") == 2
-    assert "acknowledged" in page.text("#told")
     page.wait(pressed(f"#undo-{key}"))
     page.wait(f"document.getElementById('ack-{key}') !== null")
     assert oculus.json("/api/silences?state=active")["silences"] == []
@@ -110,7 +109,7 @@ def test_steps_are_found_by_typing_and_stay_unfolded(page: Page, daemon: Callabl
     page.goto(f"{oculus.url}/alerts?severity=critical&range=7d")
     page.evaluate("window.mark = 1")
     steps = "[...document.querySelectorAll('#live .unfolding > li')]"
-    assert page.evaluate(f"{steps}.every((li) => li.innerText.includes('too_hot'))")
+    page.wait(f"{steps}.length === 1 && {steps}[0].innerText.includes('too_hot')")
     page.press("/")
     page.write("nothing like it")
     page.wait(f"{steps}.length === 0 && document.querySelector('#live .not-found') !== null")
@@ -134,9 +133,8 @@ def test_steps_are_found_by_typing_and_stay_unfolded(page: Page, daemon: Callabl
     page.send("Page.reload")
     page.wait(f"window.mark === undefined && {steps}.length === 2")
     assert page.evaluate("document.querySelector('#search [type=search]').value") == "custom.a"
-    page.evaluate(
-        "document.querySelector('#live .timeline svg a').dispatchEvent(new MouseEvent('click', {bubbles: true}))"
-    )
+    bar = "document.querySelector('#live .timeline svg a')"
+    page.evaluate(f"{bar}.dispatchEvent(new MouseEvent('click', {{bubbles: true}}))")
     page.wait("location.pathname.startsWith('/alerts/')")
     seen(page, oculus)
 

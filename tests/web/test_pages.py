@@ -99,7 +99,7 @@ def test_a_failing_target_comes_first_with_its_reason(site: Site) -> None:
     site.write(
         *probe("a", 1.0, rtt=5.0), *probe("m", 0.0, "connection refused", dns=0.1), *probe("z", 1.0, rtt=5.0)
     )
-    panel = page(site).one(data_category="net.http")
+    panel = page(site).one("section", data_category="net.http")
     rows = panel.find(class_="row")
     assert [("down" in r.classes, r.one(class_="name").text) for r in rows] == [
         (True, "m"),

@@ -349,11 +349,27 @@ def test_what_goes_wrong_is_one_line(new_site: NewSite, error: Exception, status
     assert parse(answer.text).one(class_="wrong").text == str(error)
 
 
-def test_a_query_says_that_it_cannot_be_replayed(new_site: NewSite) -> None:
-    """It reads the store as it is now."""
+def test_a_query_is_replayed_too(new_site: NewSite) -> None:
+    """As of each time at which it would have been asked; where that is too often, it is told."""
+    sql = (
+        "select symbol, max(value) as v from metrics where ts > now() - interval 90 second"
+        " group by symbol having v > 30"
+    )
+    site = new_site(rules=[RuleSettings(name="q", sql=sql, every=Seconds(60.0))])
+    measured(site, "custom.t", [20, 31, 32, 20, 20, 20], 60 * MINUTE)
+    found = result(site, f"name: q\nsql: {sql}\nevery: 1m\n", rule="q")
+    assert counts(found) == {"As configured": ["1", "3m", "2"]}
+    assert "Its query was asked" not in found.text
+    found = result(site, f"name: q\nsql: {sql}\nevery: 1s\n", rule="q")
+    assert "Its query was asked every 2s instead of every 1s." in found.text
+
+
+def test_a_query_that_cannot_be_replayed_says_so(new_site: NewSite) -> None:
+    """And why."""
     site = new_site(rules=[RuleSettings(name="q", sql="select 1 as one", every=Seconds(60.0))])
-    found = result(site, "name: q\nsql: select 1 as one\nevery: 1m\n", rule="q")
-    assert "cannot be replayed" in found.one(class_="wrong").text
+    site.write(("custom.t", 1.0))
+    found = result(site, "name: q\nsql: select * from deliveries\nevery: 1m\n", rule="q")
+    assert "deliveries has no past" in found.one(class_="wrong").text
 
 
 def test_the_form_works_without_scripts(new_site: NewSite) -> None:

@@ -1,4 +1,4 @@
-"""The page of a series and what it asks for, over a real socket: how it stands, figures, rows, downloads, points."""
+"""The page of a series and what it asks for, over a real socket: figures, rows, downloads, points."""
 
 from __future__ import annotations
 
@@ -297,7 +297,7 @@ def test_a_row_tells_its_bounds_and_what_changed_in_its_labels(site: Site) -> No
 
 
 def test_what_is_shown_can_be_downloaded(site: Site, tmp_path: Path) -> None:
-    """As CSV and as Parquet with the same rows, those of the range alone; nothing is left beside the database."""
+    """As CSV and as Parquet, with the rows of the range alone; nothing is left beside the database."""
     start = series(site, "custom.x", [1.0, 2.5, 4.0, 5.5], unit="ms")
     site.write(("custom.y", 9.0))
     asked = window(start, Micros(start + 150 * SECOND))
@@ -313,7 +313,8 @@ def test_what_is_shown_can_be_downloaded(site: Site, tmp_path: Path) -> None:
     assert name.startswith("custom.x_")
     assert name.endswith("Z.parquet")
     (tmp_path / name).write_bytes(answer.content)
-    found = duckdb.sql(f"select value, tags->>'unit' from '{tmp_path / name}' order by ts").fetchall()
+    query = f"select value, tags->>'unit' from '{tmp_path / name}' order by ts"
+    found = duckdb.connect().execute(query).fetchall()
     assert found == [(1.0, "ms"), (2.5, "ms"), (4.0, "ms")]
     wait_for(lambda: not copies_of(site.database.path).exists())
 

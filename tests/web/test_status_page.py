@@ -17,7 +17,9 @@ from oculus.storage import uptime
 from oculus.storage.tiers import HOUR, MINUTE, floor
 from oculus.web import auth, records, targets
 from oculus.web.records import days
+from tests.support.daemon import Daemon
 from tests.support.html import Element, parse
+from tests.support.servers import wait_for
 from tests.support.site import Site
 
 TOKEN = "a long secret"
@@ -477,3 +479,22 @@ def test_the_icon_and_the_manifest_are_linked(site: Site) -> None:
             assert icon["sizes"] == "{}x{}".format(*size)
     assert {icon.get("purpose", "any") for icon in found["icons"]} == {"any", "maskable"}
     assert site.get(head.one("link", rel="apple-touch-icon").attributes["href"]).status_code == 200
+
+
+def test_a_reload_rearranges_the_page(daemon: Callable[..., Daemon]) -> None:
+    """Groups, names and news of a changed configuration are shown without a new start."""
+    config = """
+server: {token: a long secret, public_status: true}
+collectors:
+  - {type: network, probe: http, name: own, target: "http://127.0.0.1:$PORT/healthz", interval: 200ms}
+"""
+    oculus = daemon(config)
+
+    def shown() -> str:
+        return parse(oculus.get("/status").text).one("main").text
+
+    wait_for(lambda: "own Operational" in shown())
+    oculus.configure(f"{config}status: {{title: Acme, names: {{net.http.own: Ourselves}}}}\n")
+    wait_for(lambda: "Ourselves Operational" in shown())
+    assert "Acme" in shown()
+    assert oculus.get("/api/metrics").status_code == 401

@@ -56,7 +56,7 @@ class QuoteSettings(CollectorSettings):
     rate: Rate | None = setting(None, help="most requests, instead of the service's published limit")
     base_url: str = setting("", help="replaces scheme and host of all requests", check=check_base_url)
     ws_url: str = setting("", help="replaces scheme and host of its stream", check=check_ws_url)
-    proxy: str = setting("", help="HTTP proxy; else that of the environment", check=check_proxy)
+    proxy: str = setting("", help="HTTP proxy; else that of the environment", check=check_proxy, secret=True)
 
     def __post_init__(self) -> None:
         wanted, known = self.wanted, SOURCES[self.wanted]

@@ -16,6 +16,7 @@ from oculus.collectors.network.probe import ProbeError
 from oculus.collectors.network.tls import wrap
 from oculus.config.decode import setting
 from oculus.cooperate import slices
+from oculus.masking import HIDDEN
 
 if TYPE_CHECKING:
     import ssl
@@ -26,6 +27,8 @@ MAX_BYTES = 64 * 1024  # that a server may send before it has said what was expe
 _CHUNK = 16 * 1024  # bytes asked of the socket at once
 
 # `$$`, `$1`, `${1}`, `$name`, `${name}`
+_SECRET = 4  # characters: what is shorter stands in many a line for other reasons
+
 _REFERENCE = re.compile(r"\$(?:(\$)|(\w+)|\{(\w+)\})", re.ASCII)
 
 
@@ -145,18 +148,20 @@ def follow(steps: Sequence[Step], talk: Conversation, seconds: float, secure: Ca
     """
     pattern: Pattern | None = None
     groups: list[str] = []
+    said: list[str] = []
     until = time.monotonic() + seconds
     for step in steps:
         if step.expect is not None:
-            pattern, groups = step.expect, _await(step.expect, talk, until - time.monotonic())
+            pattern, groups = step.expect, _await(step.expect, talk, until - time.monotonic(), said)
         if step.send:
-            talk.send(_filled_in(step.send, pattern, groups).encode("utf-8"))
+            said.append(_filled_in(step.send, pattern, groups))
+            talk.send(said[-1].encode("utf-8"))
         if step.starttls:
             secure()
 
 
-def _await(pattern: Pattern, talk: Conversation, seconds: float) -> list[str]:
-    """Return the groups of the first line that matches."""
+def _await(pattern: Pattern, talk: Conversation, seconds: float, said: Sequence[str]) -> list[str]:
+    """Return the groups of the first line that matches. No error shows what has been `said`."""
     last: bytes | None = None
     problem = "connection closed before"
     with gevent.Timeout(max(seconds, 0.0)) as limit:
@@ -170,6 +175,9 @@ def _await(pattern: Pattern, talk: Conversation, seconds: float) -> list[str]:
                 raise
             problem = "timed out before"
     told = "" if last is None else f"; the last was {shown(last)}"
+    for text in (line.strip() for line in said):
+        for secret in (text, text.rpartition(" ")[2]):
+            told = told.replace(secret, HIDDEN) if len(secret) >= _SECRET else told
     raise ProbeError(f"{problem} a line that matches {pattern.text!r}{told}")
 
 

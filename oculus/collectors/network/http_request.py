@@ -112,6 +112,14 @@ def url_auth(parts: SplitResult) -> str:
     return basic(unquote(parts.username), unquote(parts.password or ""))
 
 
+def url_secrets(*urls: str) -> tuple[str, ...]:
+    """Return what no message may show of the credentials in some URLs: passwords, also as they are sent."""
+    found = [urlsplit(url) for url in urls if "@" in url]
+    sent = [url_auth(parts).rpartition(" ")[2] for parts in found]
+    passwords = [parts.password or "" for parts in found]
+    return tuple(filter(None, (*sent, *passwords, *map(unquote, passwords))))
+
+
 def body_type(body: str) -> str:
     """Return the Content-Type of a text to send."""
     try:

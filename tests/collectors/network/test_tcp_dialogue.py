@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import ssl
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -113,7 +114,7 @@ def test_a_last_line_needs_no_end(tcp_server: TcpServers) -> None:
 def test_what_came_instead_is_told(tcp_server: TcpServers) -> None:
     """A server that says something else and waits, or closes: the reason has its last line."""
     server = tcp_server(says(b"554 no\x1b[2J\r\n", then=lambda sock: sock.recv(1)))
-    samples = check(f"127.0.0.1:{server.port}", steps=(step("^220"),), timeout=0.2)
+    samples = check(f"127.0.0.1:{server.port}", steps=(step("^220"),), timeout=0.7)
     told = "timed out before a line that matches '^220'; the last was '554 no·[2J'"
     assert failure(samples) == ("response", told)
     assert set(samples) == {"dns", "connect", "up"}
@@ -128,7 +129,7 @@ def test_what_came_instead_is_told(tcp_server: TcpServers) -> None:
 def test_a_server_that_never_speaks_times_out(tcp_server: TcpServers) -> None:
     """Half-open: connected, and then silence."""
     server = tcp_server(lambda sock: sock.recv(1))
-    samples = check(f"127.0.0.1:{server.port}", steps=(step("."),), timeout=0.2)
+    samples = check(f"127.0.0.1:{server.port}", steps=(step("."),), timeout=0.7)
     assert failure(samples) == ("response", "timed out before a line that matches '.'")
 
 
@@ -139,8 +140,8 @@ def test_a_server_that_stalls_where_nothing_is_expected(tcp_server: TcpServers) 
         ((step(send="x" * 9_000_000),), "response"),
         ((step(send="x"), step(starttls=True)), "tls"),
     ):
-        samples = check(f"127.0.0.1:{server.port}", steps=steps, timeout=0.1)
-        assert failure(samples) == (phase, "timed out after 0.1 s")
+        samples = check(f"127.0.0.1:{server.port}", steps=steps, timeout=0.7)
+        assert failure(samples) == (phase, "timed out after 0.7 s")
 
 
 def test_a_reset_is_told(tcp_server: TcpServers) -> None:
@@ -185,11 +186,11 @@ def test_an_expression_that_never_ends_does_not_hold_the_program(tcp_server: Tcp
     server = tcp_server(says(b"a" * 60 + b"!\n" * 3, then=lambda sock: sock.recv(1)))
     watchdog = Watchdog()
     with gevent.Timeout(10):
-        watching = gevent.spawn(watchdog.run)
-        phase, _ = failure(check(f"127.0.0.1:{server.port}", steps=(step("^(a+)+$"),), timeout=0.5))
+        watching, started = gevent.spawn(watchdog.run), time.monotonic()
+        phase, _ = failure(check(f"127.0.0.1:{server.port}", steps=(step("^(a+)+$"),), timeout=0.7))
         watching.kill()
     assert phase == "response"
-    assert watchdog.quantile(1.0) < 0.2
+    assert watchdog.total < 0.5 * (time.monotonic() - started)  # a hub that is held is late all the time
 
 
 def test_steps_are_checked() -> None:
@@ -291,8 +292,8 @@ def test_a_server_that_speaks_no_tls(tcp_server: TcpServers) -> None:
     assert failure(samples) == ("tls", "TLS failed: wrong version number")
     assert set(samples) == {"dns", "connect", "up"}
     server = tcp_server(lambda sock: gevent.sleep(5))
-    assert failure(check(f"127.0.0.1:{server.port}", tls=UNVERIFIED, timeout=0.2)) == (
-        "tls", "timed out after 0.2 s",
+    assert failure(check(f"127.0.0.1:{server.port}", tls=UNVERIFIED, timeout=0.7)) == (
+        "tls", "timed out after 0.7 s",
     )  # fmt: skip
     server = tcp_server()
     phase, _ = failure(check(f"127.0.0.1:{server.port}", tls=UNVERIFIED))

@@ -17,6 +17,7 @@ from oculus.collectors.base import CollectError
 from oculus.collectors.fetch import MAX_BODY, Answer, Fetcher, Request, SourceError, rebased
 from oculus.collectors.manners import Rate
 from oculus.collectors.markets.wire import Wire
+from oculus.collectors.network.http_request import url_secrets
 from oculus.model import NO_TAGS, Micros
 
 Item = Hashable
@@ -150,7 +151,7 @@ class Source:
             max_body=max_body,
             rates=self.rates if options.rate is None else (options.rate,),
             proxy=options.proxy,
-            secrets=(options.api_key,),
+            secrets=(options.api_key, *url_secrets(options.proxy, options.base_url)),
         )
 
 
