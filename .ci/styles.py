@@ -1,6 +1,6 @@
-"""Make static/css/oculus.css with Tailwind: `./build.sh styles`. Only who changes templates or styles needs it, and npm.
+"""Make static/css/oculus.css with Tailwind: `./build.sh styles`. Only who changes templates or styles needs it.
 
-Its first line tells what it was made from, so that a test can tell whether it is current without making it.
+It takes npm. The sheet's first line tells what it was made from, so that a test can tell whether it is current.
 """
 
 from __future__ import annotations

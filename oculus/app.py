@@ -35,9 +35,10 @@ from oculus.cooperate import slices
 from oculus.errors import Busy, ConfigError, OculusError, StartError
 from oculus.health import Health
 from oculus.holdup import HoldUp
+from oculus.known import Known
 from oculus.ledger import Deliveries
 from oculus.masking import mask
-from oculus.model import NO_TAGS, Batch, Event, EventType, Micros, Severity, Transition, is_symbol, symbols_of
+from oculus.model import Batch, Event, EventType, Micros, Severity, Transition, is_symbol, symbols_of
 from oculus.notify import all_made
 from oculus.notify.courier import STORED as NOTICES
 from oculus.notify.notice import Notice
@@ -52,10 +53,10 @@ from oculus.rules.rows import Row, rows_of
 from oculus.rules.silence_keeper import SilenceKeeper
 from oculus.rules.silences import Silences
 from oculus.rules.uses import uses
-from oculus.rules.view import Point, View, lookback
+from oculus.rules.view import View, lookback
 from oculus.storage import ingest, outbox, queries, steps
 from oculus.storage.database import Database
-from oculus.storage.latest import Latest, Series, old_after
+from oculus.storage.latest import Latest
 from oculus.storage.readers import Readers
 from oculus.storage.recovery import recover
 from oculus.storage.upkeep import CLOCK_MARK, Upkeep, last_mark
@@ -120,11 +121,12 @@ class Oculus:
         self._started = time.monotonic()
         self.pipe = Pipe(settings.database.queue, settings.database.queue_memory)
         self.latest = Latest()
+        self.known = Known(self.latest)
         self.watchdog = Watchdog()
         self.holdup = HoldUp(lambda told: self._note("oculus", "error", "error", told))
         self.supervisor = Supervisor(self._died)
         self.silences = Silences()
-        self.engine = RuleEngine(settings.rules, tags=self._tags, silenced=self._silenced, started=now())
+        self.engine = RuleEngine(settings.rules, tags=self.known.tags, silenced=self._silenced, started=now())
         self.rule_loop = RuleLoop(
             self.engine, self._emit, self._view, self._figures, self._rows, self._checked_now,
             self.pipe.remember,
@@ -138,8 +140,9 @@ class Oculus:
         self._replaying = BoundedSemaphore(1)
         self.scheduler = Scheduler(
             self.supervisor, self.pipe.put, self._put_event,
-            last=self._last_stored, settled=self._restored.wait,
+            last=self.known.last_stored, settled=self._restored.wait,
         )  # fmt: skip
+        self.known.follow(self.scheduler, self.derived)
 
     # -- life -----------------------------------------------------------------------------------------
 
@@ -459,15 +462,15 @@ class Oculus:
             backtest=self._backtest,
             not_ready=self.health.not_ready,
             metrics=self.telemetry.metrics,
-            stale=self._stale,
-            state=self._state,
+            stale=self.known.stale,
+            state=self.known.state,
             storage=self.upkeep.report,
             heartbeats=self.heartbeats,
             silences=self.silence_keeper,
             copier=self.copier,
             uses=partial(uses, self.engine),
             derived=lambda: self.settings.derived,
-            every=self._every,
+            every=self.known.every,
             progress=self.outbox.progress,
             last_event=lambda: self.writer.last_event_id,
             stored=lambda: self.writer.rows,
@@ -484,7 +487,7 @@ class Oculus:
             self._restore_latest()
         finally:
             self._restored.set()
-            self.engine.settle(self._stored_with_interval)
+            self.engine.settle(self.known.stored_with_interval)
         self.upkeep.run()
 
     def _run_queries(self) -> None:
@@ -586,31 +589,9 @@ class Oculus:
 
     def _view(self, at: Micros, figures: Figures) -> View:
         return Live(
-            at, self._last, figures, self._market_open, stored=self._stored_time, since=self.engine.started
+            at, self.known.last, figures, self.known.market_open,
+            stored=self.known.stored_time, since=self.engine.started,
         )  # fmt: skip
-
-    def _last(self, symbol: str) -> tuple[Point, float] | None:
-        """Return a series' value with when it was last found to be so, and how often that is looked at."""
-        series = self.latest.get(symbol)
-        seen = None if series is None else self._seen(series)
-        # What was restored is no evidence: an alert must not fire on what was true before the stop.
-        if series is None or seen is None:
-            return None
-        ts = Micros(now() - int((time.monotonic() - seen) * SECOND))
-        return Point(ts, series.value, series.previous), self._every(symbol)
-
-    def _every(self, symbol: str) -> float:
-        job = self.scheduler.origins.get(symbol)
-        return job.every if job else self.derived.interval(symbol)
-
-    def _tags(self, symbol: str) -> Mapping[str, str]:
-        series = self.latest.get(symbol)
-        return NO_TAGS if series is None else series.tags
-
-    def _market_open(self, symbol: str) -> bool | None:
-        """Tell whether there is trade in what a quote is of; None for anything but quotes."""
-        job = self.scheduler.origins.get(symbol)
-        return not job.collector.state if job and job.collector.quotes else None
 
     def _silenced(
         self, rule: str, severity: Severity, labels: Mapping[str, str], at: Micros, since: Micros | None
@@ -624,7 +605,7 @@ class Oculus:
     def _figures(self, wanted: Collection[Window], at: Micros) -> Figures:
         from oculus.storage.windows import figures  # with the second half
 
-        lookbacks = {window.symbol: lookback(self._every(window.symbol)) for window in wanted}
+        lookbacks = {window.symbol: lookback(self.known.every(window.symbol)) for window in wanted}
         return self.readers.run(figures, wanted, at, lookbacks)
 
     def _rows(self, sql: str, params: Mapping[str, Any]) -> list[Row]:
@@ -634,10 +615,6 @@ class Oculus:
         if found.truncated:
             raise OculusError(f"the query has more than {len(found.rows)} rows")
         return rows_of(found.columns, found.rows)
-
-    def _stored_time(self, symbol: str) -> Micros | None:
-        series = self.latest.get(symbol)
-        return None if series is None else series.ts
 
     def _read_rules(self, text: str) -> Sequence[RuleSettings]:
         from oculus.vocabulary import vocabulary
@@ -654,36 +631,10 @@ class Oculus:
             raise Busy("another backtest is running; try again in a moment")
         try:
             return self.readers.run(
-                backtest, rules, names, since, until, self._every, BACKTEST, timeout=BACKTEST + 5.0
+                backtest, rules, names, since, until, self.known.every, BACKTEST, timeout=BACKTEST + 5.0
             )
         finally:
             self._replaying.release()
-
-    def _last_stored(self, symbol: str) -> tuple[Micros, float] | None:
-        series = self.latest.get(symbol)
-        return None if series is None else (series.ts, series.value)
-
-    def _stored_with_interval(self, symbol: str) -> tuple[Micros, float] | None:
-        series = self.latest.get(symbol)
-        return None if series is None else (series.ts, self._every(symbol))
-
-    def _seen(self, series: Series) -> float | None:
-        """Return when a series had its last value, monotonic: when it was measured, or seen again."""
-        confirmed = self.scheduler.confirmed.get(series.symbol)
-        times = [seen for seen in (series.taken, confirmed) if seen is not None]
-        return min(max(times), time.monotonic()) if times else None
-
-    def _stale(self, series: Series) -> bool:
-        """Tell whether nobody has seen a value for longer than its collector should take."""
-        limit = old_after(self._every(series.symbol))
-        confirmed = self.scheduler.confirmed.get(series.symbol)
-        if confirmed is not None:
-            return time.monotonic() - confirmed > limit
-        return (now() - series.ts) / SECOND > limit
-
-    def _state(self, symbol: str) -> str:
-        job = self.scheduler.origins.get(symbol)
-        return job.collector.state if job else ""
 
     def _died(self, worker: Worker, trace: str) -> None:
         logger.error("{}", trace)

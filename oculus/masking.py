@@ -83,8 +83,6 @@ def _is_key(text: str) -> bool:
 
 def _forms(secret: str) -> set[str]:
     """Return the ways in which a secret may be written."""
-    data = secret.encode("utf-8", "replace")
-    return {
-        secret, repr(secret)[1:-1], json.dumps(secret)[1:-1], quote(secret, ""), quote(secret),
-        quote_plus(secret), base64.b64encode(data).decode().rstrip("="),
-    }  # fmt: skip
+    encoded = base64.b64encode(secret.encode("utf-8", "replace")).decode()
+    quoted = {quote(secret, ""), quote(secret), quote_plus(secret)}
+    return {secret, repr(secret)[1:-1], json.dumps(secret)[1:-1], encoded, encoded.rstrip("=")} | quoted

@@ -13,14 +13,15 @@ PACKAGE = Path(__file__).resolve().parents[1] / "oculus"
 # Lower may not import higher, nor may two stages of one rank import each other.
 RANKS = {
     "": 0, "model": 0, "errors": 0, "clock": 0, "assets": 0, "supervise": 0, "cooperate": 0, "beside": 0,
-    "holdup": 0, "masking": 0, "threads": 0, "cron": 0, "windowed": 0, "windows": 0, "zones": 0, "templates": 0,
+    "holdup": 0, "masking": 0, "threads": 0, "cron": 0, "windowed": 0, "windows": 0, "zones": 0,
+    "templates": 0,
     "config": 1, "pipe": 1,
     "logs": 2, "storage": 2, "collectors": 2,
     "rules": 3, "notify": 3,
     "hindsight": 4,
     "web": 5, "plugins": 5,
-    "health": 6, "ledger": 6, "telemetry": 6, "vocabulary": 6, "vitals": 7, "app": 8, "commands": 8,
-    "cli": 9, "__main__": 10,
+    "health": 6, "known": 6, "ledger": 6, "telemetry": 6, "vocabulary": 6, "vitals": 7, "app": 8,
+    "commands": 8, "cli": 9, "__main__": 10,
 }  # fmt: skip
 
 # Third-party packages that belong to one folder.

@@ -362,7 +362,8 @@ def test_nothing_that_a_daemon_writes_or_answers_shows_a_secret(
     running.wait_log("reload refused", 30)
     for path in (
         "/", "/alerts", "/rules", "/rules/leak", "/system", "/storage", "/status", "/query", "/metrics",
-        "/api/rules", "/api/rules/leak", "/api/alerts?limit=100", "/api/metrics", "/partials/log?level=debug", "/readyz",
+        "/api/rules", "/api/rules/leak", "/api/alerts?limit=100", "/api/metrics", "/readyz",
+        "/partials/log?level=debug",
     ):  # fmt: skip
         answer = running.get(path, headers=headers)
         assert answer.status_code == 200, path

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Set
+from collections.abc import Collection
 from typing import Any
 
 from oculus.clock import DAY, now
@@ -52,7 +52,7 @@ def backtest(services: Services) -> dict[str, Any]:
     return services.backtest([*rules, *others], asked, start, end).to_json()
 
 
-def _names(names: Any, known: Set[str]) -> set[str]:
+def _names(names: Any, known: Collection[str]) -> set[str]:
     """Return the names of those that are asked for; raises Problem when one is not among them."""
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise bad_request("names is not a list of names")

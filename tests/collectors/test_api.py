@@ -157,7 +157,7 @@ def mistakes(**settings: Any) -> str:
         ({"auth": {"user": "a:b"}}, ".auth: the user name holds a colon"),
         ({"auth": {"user": "a"}, "bearer": "b"}, ": has more than one of auth, bearer"),
         ({"bearer": "b", "headers": {"authorization": "x"}}, ": has more than one of auth, bearer"),
-        ({"proxy": "proxy:3128"}, ".proxy: 'proxy:3128' is not the URL of a proxy"),
+        ({"proxy": "proxy:3128"}, ".proxy: *** is not the URL of a proxy"),
         ({"rate": "fast"}, ".rate: 'fast' is not a rate"),
         ({"tls": {"ca_file": "/no/such.pem"}}, ".tls.ca_file: there is no file '/no/such.pem'"),
         ({"jsonpath": "$.a"}, '.jsonpath: unknown key (did you mean "json_path"?)'),

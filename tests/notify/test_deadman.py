@@ -23,6 +23,12 @@ from tests.support.servers import HttpServer, free_port, wait_for
 KEY = "5f0c7c9e-2d1b-4a6e-9a53-1f6d2e8b7c40"
 
 
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Work in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+
+
 class Watcher:
     """A service that waits for pings: notes method, path and body of each call, and answers as it is told."""
 

@@ -8,6 +8,7 @@ import html
 import json
 import ssl
 from collections.abc import Callable, Iterable, Iterator
+from itertools import count
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, quote_plus
@@ -21,6 +22,12 @@ from tests.support.servers import HttpServer, TcpServer, free_port
 # How a server may fail; a number is a status, whose body, or Location, repeats the whole request.
 ANSWERS = ("401", "403", "404", "429", "500", "302", "json")
 FAULTS = (*ANSWERS, "hang", "garbage", "reset", "refused", "dns", "tls", "untrusted")
+
+
+# Headers that hold no secret.
+_PUBLIC = ("HTTP_ACCEPT", "HTTP_USER_AGENT", "HTTP_HOST", "HTTP_CONNECTION", "HTTP_IF_")
+
+_turns = count()
 
 
 class Vault:
@@ -63,10 +70,10 @@ def _forms(secret: str) -> Iterable[str]:
     """Return the ways in which a text may be written."""
     plain = {secret, json.dumps(secret)[1:-1], repr(secret)[1:-1], html.escape(secret)}
     quoted = {quote(secret, ""), quote(secret), quote_plus(secret)}
-    pairs = (f"user:{secret}", f"\0user\0{secret}", secret)
-    encoded = {base64.b64encode(pair.encode()).decode().rstrip("=") for pair in pairs}
-    # The part that tells it from all others, for one that was cut, and its beginning.
+    # The part that tells it from all others: of a URL it is the password.
     core = secret[secret.find("sEcReT") :][:13]
+    pairs = (f"user:{secret}", f"\0user\0{secret}", secret, f"user:{core}")
+    encoded = {base64.b64encode(pair.encode()).decode().rstrip("=") for pair in pairs}
     return plain | quoted | encoded | {core}
 
 
@@ -107,13 +114,17 @@ def _answer(environ: dict[str, Any], start: Callable[..., Any]) -> list[bytes]:
     path = environ["PATH_INFO"]
     query = environ.get("QUERY_STRING", "")
     sent = environ["wsgi.input"].read().decode("utf-8", "replace")[:2_000]
-    headers = [f"{key}: {value}" for key, value in environ.items() if key.startswith("HTTP_")]
+    headers = [
+        f"{key}: {value}"
+        for key, value in environ.items()
+        if key.startswith("HTTP_") and not key.startswith(_PUBLIC)
+    ]
     fault = path.strip("/").partition("/")[0]
     if fault == "hang":
         gevent.sleep(60)
     # Each time another part comes first: only the beginning is shown.
-    parts = [f"{path}?{query}", *sorted(headers, reverse=True), sent]
-    shift = sum(map(ord, path)) % len(parts)
+    parts = [f"{path}?{query}", *headers, *([sent] if sent else [])]
+    shift = next(_turns) % len(parts)
     told = " ".join(parts[shift:] + parts[:shift])
     body = {
         "ok": False, "error": told, "message": told, "description": told, "errorDescription": told,
@@ -124,7 +135,7 @@ def _answer(environ: dict[str, Any], start: Callable[..., Any]) -> list[bytes]:
     )
     location = f"https://elsewhere.invalid{quote(path)}?{query}&told={quote(told[:400])}"
     start(status, [("Content-Type", "application/json"), ("Location", location), ("Retry-After", "1")])
-    return [json.dumps(body).encode() if shift % 2 else told.encode()]
+    return [json.dumps(body).encode() if next(_turns) % 3 else told.encode()]
 
 
 def _garbage(sock: socket.socket) -> None:

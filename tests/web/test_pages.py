@@ -68,11 +68,11 @@ def test_series_stand_in_panels_by_category(site: Site) -> None:
         ("net.ping.x.up", 1.0),
     )
     found = page(site)
-    categories = [
-        panel.attributes["data-category"] for panel in found.one(id="live").find(class_="panel")
-    ]
+    categories = [panel.attributes["data-category"] for panel in found.one(id="live").find(class_="panel")]
     assert categories == ["net.http", "net.ping", "crypto.price", "custom", "zoo.animals"]
-    symbols = [r.attributes["data-symbol"] for r in found.one("section", data_category="net.http").find(class_="row")]
+    symbols = [
+        r.attributes["data-symbol"] for r in found.one("section", data_category="net.http").find(class_="row")
+    ]
     assert symbols == ["net.http.a.rtt", "net.http.b.rtt"]
 
 
