@@ -1,6 +1,6 @@
-"""Make static/css/oculus.css with Tailwind: `./build.sh styles`. Only who changes templates or styles needs it.
+"""Make static/css/oculus.css with Tailwind: `./build.sh styles`, after a change of templates or styles.
 
-It takes npm. The sheet's first line tells what it was made from, so that a test can tell whether it is current.
+It needs npm. The sheet tells in its first line what it was made from, and a test whether that is current.
 """
 
 from __future__ import annotations
