@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import groupby
 
+from gevent.lock import BoundedSemaphore
 from markupsafe import Markup
 
 from oculus.clock import iso
@@ -145,11 +146,16 @@ class Board:
         self._groups: list[tuple[str, list[Series]]] = []
         self._members = -1  # the generation of the series that the groups are of
         self._entries: dict[str, Entry] = {}
+        self._turn = BoundedSemaphore(1)
         self.name = secrets.token_hex(4)
         self.version = 0
 
     def look(self) -> list[Entry]:
-        """Return all rows as they are now."""
+        """Return all rows as they are now. One look at a time: a version is of one look alone."""
+        with self._turn:
+            return self._look()
+
+    def _look(self) -> list[Entry]:
         latest = self._services.latest
         if self._members != latest.generation:
             self._members = latest.generation

@@ -94,11 +94,13 @@ class DashboardContext(MetricsContext):
 
 
 class Feed:
-    """What one view shows; `ordered` is the board's version at which rows came, went or changed places."""
+    """What one view shows at a `version` of the board; `ordered` is the one at which rows last came, went or
+    changed places."""
 
     def __init__(self, view: View) -> None:
         self.view = view
         self.selection = Selection([], 0, 1, 1)
+        self.version = 0
         self.ordered = 0
         self.used = time.monotonic()
         self._order: tuple[object, ...] = ()
@@ -106,6 +108,7 @@ class Feed:
     def take(self, entries: Sequence[Entry], version: int) -> None:
         """Take in the rows as they are at a version of the board."""
         selection = self.selection = self.view.select(entries)
+        self.version = version
         counts = [(panel.category, panel.count, panel.down) for panel in selection.panels]
         order = (selection.total, *counts, *(entry.row.symbol for entry in selection.entries))
         if order != self._order:
@@ -175,10 +178,9 @@ class Dashboard:
             else:
                 feed.take(self._entries, self.board.version)
 
-    @property
-    def version(self) -> str:
-        """What tells which rows a page has seen: of this process, and of which look."""
-        return f"{self.board.name}.{self.board.version}"
+    def stamp(self, feed: Feed) -> str:
+        """Return what tells which rows a page of a feed has: of this process, and of which look."""
+        return f"{self.board.name}.{feed.version}"
 
     def seen(self, version: str) -> int | None:
         """Return the board's version that a page has seen; None for another process's."""
@@ -211,7 +213,7 @@ class Dashboard:
             pages=selection.pages,
             first=selection.first,
             last=selection.last,
-            seen=self.version,
+            seen=self.stamp(feed),
         )
 
     def _head(self) -> dict[str, Any]:

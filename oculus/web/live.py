@@ -92,8 +92,8 @@ class Live:
         dashboard = self._dashboard
         feed = dashboard.look(view)
         if seen is None or seen < feed.ordered:
-            yield _event("all", dashboard.whole(feed), dashboard.version)
-            seen = dashboard.board.version
+            seen = feed.version
+            yield _event("all", dashboard.whole(feed), dashboard.stamp(feed))
         # The page has been made by the moment it asks, or just before: its head may have changed since.
         head = recent = ""
         for beat in self._waits():
@@ -103,9 +103,9 @@ class Live:
             if seen < feed.ordered:
                 out.append(self._piece(feed, -1))
                 head, recent = self._head, self._recent
-            elif seen < dashboard.board.version:
+            elif seen < feed.version:
                 out.append(self._piece(feed, seen))
-            seen = dashboard.board.version
+            seen = feed.version
             if self._head != head:
                 head = self._head
                 out.append(_event("head", head))
@@ -119,15 +119,15 @@ class Live:
 
     def _piece(self, feed: Feed, seen: int) -> bytes:
         """Return the event of what has changed for a view since a version; -1: all of it."""
-        version = self._dashboard.version
-        key = id(feed), seen, self._dashboard.board.version
+        stamp = self._dashboard.stamp(feed)
+        key = id(feed), seen, feed.version
         known = self._pieces.get(key)
         if known is None:
             if seen < 0:
-                known = _event("all", self._dashboard.whole(feed), version)
+                known = _event("all", self._dashboard.whole(feed), stamp)
             else:
                 rows = [entry.html for entry in feed.selection.entries if entry.version > seen]
-                known = _event("rows", "".join(rows), version)
+                known = _event("rows", "".join(rows), stamp)
             self._pieces[key] = known
         return known
 

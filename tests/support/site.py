@@ -114,7 +114,7 @@ class Site:
         listener.listen(64)
         self.port: int = listener.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
-        services = Services(
+        self.services = Services(
             server=server or ServerSettings(),
             latest=self.latest,
             readers=self.readers,
@@ -141,7 +141,7 @@ class Site:
             system=system,
             log=self.log,
         )
-        self._web = WebServer(listener, services)
+        self._web = WebServer(listener, self.services)
         self._web.start()
         self._next_event = 1
         self._drainer = gevent.spawn(self.writer.run) if drain else None

@@ -13,8 +13,12 @@ import gevent
 import pytest
 import requests
 
+from oculus import assets
 from oculus.config.settings import RuleSettings
 from oculus.web import live, view
+from oculus.web.dashboard import Dashboard
+from oculus.web.templates import Templates
+from oculus.web.view import View
 from tests.support.html import Element, parse
 from tests.support.servers import wait_for
 from tests.support.site import Site
@@ -120,6 +124,22 @@ def test_each_view_is_told_its_own_rows(site: Site, stream: Callable[..., Stream
     rows = [symbols(parse(coins.wait("rows", count)["data"])) for count in (1,)]
     assert all(found in ([], ["crypto.price.btc_usd"]) for found in rows)
     wait_for(lambda: any("btc" in event["data"] for event in coins.named("rows")))
+
+
+def test_a_page_that_is_opened_takes_nothing_from_others(site: Site) -> None:
+    """What another page's look has found is still new to a feed that was not brought up to date with it."""
+    services = site.services
+    dashboard = Dashboard(services, Templates(assets.folder("views"), token=False), lambda limit: [])
+    site.write(("custom.a", 1.0), ("custom.b", 2.0))
+    feed = dashboard.look(View())
+    before, stamp = feed.version, dashboard.stamp(feed)
+    site.write(("custom.a", 5.0))
+    dashboard.look(View(category="other"))
+    assert (feed.version, dashboard.stamp(feed)) == (before, stamp)
+    dashboard.look_again()
+    assert [entry.row.symbol for entry in feed.selection.entries if entry.version > before] == ["custom.a"]
+    assert feed.ordered <= before < feed.version
+    assert dashboard.seen(stamp) == before
 
 
 def test_alerts_are_told(new_site: Callable[..., Site]) -> None:
