@@ -39,8 +39,8 @@ UNUSED = (
     "gevent/resolver/*.so",
     # speed for guessing the encoding of texts, which nothing here does; the same is there in Python
     "charset_normalizer/*.so",
-    # speed for a debugger and for pools, which are not used; the same is there in Python
-    *("gevent/_gevent_c_tracer*.so", "gevent/_gevent_c_imap*.so"),
+    # speed for a debugger, which is not used; the same is there in Python
+    "gevent/_gevent_c_tracer*.so",
     # tables of zones by country, and all rules once more in one text: nothing here reads them
     *(f"pytz/zoneinfo/{name}" for name in ("*.tab", "*.zi", "leapseconds")),
     # requests in a browser, and answers of other servers than ours

@@ -1,6 +1,6 @@
-"""The whole suite, in two processes side by side, and then what measures time: `python -m tests`.
+"""The whole suite, in three processes side by side, and then what measures time: `python -m tests`.
 
-Most tests wait for processes and sockets, so two take turns well on two cores.
+Most tests wait for processes and sockets, so three take turns well on two cores.
 """
 
 from __future__ import annotations
@@ -8,13 +8,15 @@ from __future__ import annotations
 import subprocess
 import sys
 import tempfile
+from contextlib import ExitStack
 from pathlib import Path
 from typing import IO
 
 ROOT = Path(__file__).resolve().parents[1]
 NO_TESTS = 5  # pytest's exit status when nothing was selected
-# The daemon as a whole, and its parts; they take about as long as each other.
-WHOLE = ("tests/web", *sorted(str(path.relative_to(ROOT)) for path in (ROOT / "tests").glob("test_*.py")))
+# The daemon as a whole, its pages, and its parts; they take about as long as each other.
+WHOLE = tuple(sorted(str(path.relative_to(ROOT)) for path in (ROOT / "tests").glob("test_*.py")))
+PAGES = ("tests/web",)
 PARTS = ("tests", "--ignore=tests/web", "--ignore-glob=tests/test_*.py")
 
 
@@ -27,11 +29,15 @@ def start(*arguments: str, output: IO[bytes] | None = None) -> subprocess.Popen[
 def main() -> int:
     """Run everything and return 0 when all of it passed."""
     side_by_side = ("-p", "no:cacheprovider", "-m", "not soak and not alone")
-    with tempfile.TemporaryFile() as kept:
-        whole = start(*side_by_side, *WHOLE, output=kept)
-        statuses = [start(*side_by_side, *PARTS).wait(), whole.wait()]
-        kept.seek(0)
-        sys.stdout.buffer.write(kept.read())
+    with ExitStack() as stack:
+        kept = [stack.enter_context(tempfile.TemporaryFile()) for _ in range(2)]
+        others = [
+            start(*side_by_side, *what, output=file) for what, file in zip((WHOLE, PAGES), kept, strict=True)
+        ]
+        statuses = [process.wait() for process in (start(*side_by_side, *PARTS), *others)]
+        for file in kept:
+            file.seek(0)
+            sys.stdout.buffer.write(file.read())
         sys.stdout.flush()
     statuses.append(start("-m", "alone").wait())
     return max(status for status in statuses if status != NO_TESTS)

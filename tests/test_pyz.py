@@ -73,17 +73,20 @@ def test_the_archive_is_small_and_can_be_executed(pyz: Path) -> None:
 
 
 def test_the_archive_holds_what_runs_and_nothing_else(pyz: Path) -> None:
-    """Templates, static files and licences are inside; tests, the launcher and configurations are not."""
+    """Templates, static files and licences are inside; tests, sources of styles, the launcher are not."""
     with zipfile.ZipFile(pyz) as archive:
         assert archive.testzip() is None
         names = set(archive.namelist())
     inside = "site-packages/oculus/"
     for folder in ("views", "static"):
         wanted = {path.relative_to(ROOT).as_posix() for path in (ROOT / folder).rglob("*") if path.is_file()}
-        assert {inside + path for path in wanted} <= names
+        shipped = {path for path in wanted if not path.startswith("static/css/src/")}
+        assert {inside + path for path in shipped} <= names
     assert "site-packages/oculus.py" not in names
     assert any(re.fullmatch(r"site-packages/oculus-.*\.dist-info/licenses/LICENSE", name) for name in names)
-    assert not [name for name in names if "/tests/" in name or name.endswith((".db", ".c", ".pyx"))]
+    left_out = ("/tests/", "/css/src/")
+    assert not [name for name in names if any(part in name for part in left_out)]
+    assert not [name for name in names if name.endswith((".db", ".c", ".pyx"))]
 
 
 def test_version_and_help_are_answered(pyz: Path, home: Path) -> None:

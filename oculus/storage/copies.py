@@ -6,6 +6,8 @@ The copy shows one moment: what was committed before it began, and nothing that 
 
 from __future__ import annotations
 
+import errno
+import os
 import secrets
 import shutil
 from collections.abc import Iterator
@@ -75,6 +77,10 @@ class Copy:
             if self._cancelled and isinstance(error, duckdb.Error | OculusError):
                 raise Cancelled(self._cancelled) from None
             if isinstance(error, duckdb.Error):
+                if os.strerror(errno.ENOSPC) in str(error):  # it was full before the next look at it
+                    raise StorageError(
+                        "there is not enough room beside the database: the copy filled the disk, and was removed"
+                    ) from None
                 raise StorageError(f"the copy could not be made: {first_line(error)}") from None
             if isinstance(error, OSError):
                 raise StorageError(f"{self.path.parent} cannot be made: {error.strerror}") from None

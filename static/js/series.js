@@ -405,16 +405,20 @@
       output.classList.add(last.value > before ? "rose" : "fell");
     }
   }
-  let value = document.querySelector(".headline").dataset.value;
-  Oculus.leaving = () => (value = document.querySelector(".headline").dataset.value);
+  let value = ""; // of the head that is about to go, and how it flashes
+  let flash = "";
+  Oculus.leaving = () => {
+    const output = document.getElementById("now");
+    value = document.querySelector(".headline").dataset.value;
+    flash = output.getAnimations().length ? output.className : "";
+  };
   Oculus.arrived = () => {
     const head = document.querySelector(".headline");
     const mine = loaded?.series.get(symbol).last;
     // The fragment may be a moment older than what was sent.
-    if (mine && seconds(head.querySelector("time").dateTime) * 1000 < Date.parse(mine.ts)) showLast();
-    else if (head.dataset.value !== value) {
-      document.getElementById("now").classList.add(Number(head.dataset.value) > Number(value) ? "rose" : "fell");
-    }
+    if (mine && seconds(head.querySelector("time").dateTime) < seconds(mine.ts)) showLast();
+    else if (head.dataset.value !== value) flash = Number(head.dataset.value) > Number(value) ? "rose" : "fell";
+    document.getElementById("now").className = flash;
   };
 
   // -- controls -------------------------------------------------------------------------------------------
