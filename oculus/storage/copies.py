@@ -79,7 +79,7 @@ class Copy:
             if isinstance(error, duckdb.Error):
                 if os.strerror(errno.ENOSPC) in str(error):  # it was full before the next look at it
                     raise StorageError(
-                        "there is not enough room beside the database: the copy filled the disk, and was removed"
+                        "there is not enough room beside the database: the copy filled it, and was removed"
                     ) from None
                 raise StorageError(f"the copy could not be made: {first_line(error)}") from None
             if isinstance(error, OSError):
