@@ -84,6 +84,9 @@ def prune(site_packages: Path) -> None:
         else:
             # Gone already when its folder was deleted.
             path.unlink(missing_ok=True)
+    for path in site_packages.glob("*.dist-info/METADATA"):
+        # The fields; what follows them is the package's page for people, 70 kB in all.
+        path.write_bytes(path.read_bytes().partition(b"\n\n")[0] + b"\n")
     if strip := shutil.which("strip"):
         # Saves 1 MB, mostly of pyyaml, gevent and greenlet.
         subprocess.run([strip, "--strip-unneeded", *site_packages.rglob("*.so")], check=True)

@@ -14,10 +14,10 @@ from typing import IO
 
 ROOT = Path(__file__).resolve().parents[1]
 NO_TESTS = 5  # pytest's exit status when nothing was selected
-# The daemon as a whole, its pages, and its parts; they take about as long as each other.
+# The daemon as a whole, its pages and messages, and its parts; they take about as long as each other.
 WHOLE = tuple(sorted(str(path.relative_to(ROOT)) for path in (ROOT / "tests").glob("test_*.py")))
-PAGES = ("tests/web",)
-PARTS = ("tests", "--ignore=tests/web", "--ignore-glob=tests/test_*.py")
+PAGES = ("tests/web", "tests/notify", "tests/hindsight")
+PARTS = ("tests", *(f"--ignore={folder}" for folder in PAGES), "--ignore-glob=tests/test_*.py")
 
 
 def start(*arguments: str, output: IO[bytes] | None = None) -> subprocess.Popen[bytes]:
