@@ -318,10 +318,14 @@ class _Reckoning:
             group by number, outage order by max(until) desc, number limit $1""",
             [most],
         ).fetchall()
-        return tuple(
-            Outage(self._names[number], Micros(start), Micros(min(end, self._at)), seconds)
-            for number, start, end, seconds in rows
-        )
+        found = []
+        for number, start, until, seconds in rows:
+            end = Micros(min(until, self._at))
+            # What is shared out over an hour may be more than has passed of it.
+            found.append(
+                Outage(self._names[number], Micros(start), end, min(seconds, (end - start) / SECOND))
+            )
+        return tuple(found)
 
 
 def _share(known: tuple[float, float] | None, start: Micros, end: Micros, slack: float) -> Share:
