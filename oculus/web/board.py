@@ -268,6 +268,11 @@ def panel_of(category: str) -> str:
     return kind if kind in _SHARED else category
 
 
+def panel_title(panel: str) -> str:
+    """Return what a panel is called."""
+    return TITLES.get(panel, panel)
+
+
 def _stem(series: Series) -> str:
     """Return what the series of one target share; a series of no target stands alone."""
     stem, _, part = series.symbol.rpartition(".")

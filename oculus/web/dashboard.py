@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from oculus.errors import StorageError
 from oculus.model import RuleState
 from oculus.web import figures, inputs
-from oculus.web.board import TITLES, Board, Entry
+from oculus.web.board import Board, Entry, panel_title
 from oculus.web.services import Services
 from oculus.web.templates import Templates
 from oculus.web.view import SORTS, Selection, Shown, View, ordered
@@ -61,18 +61,9 @@ class RecentContext:
 
 
 @dataclass(frozen=True, slots=True)
-class MetricsContext:
+class MetricsContext(HeadContext):
     """`fragments/metrics.html`: the dashboard's live part; `seen` tells which rows it shows."""
 
-    up: int
-    down: int
-    unknown: int
-    series: int
-    rate: str
-    size: str
-    firing: list[RuleState]
-    pending: list[RuleState]
-    not_ready: str
     recent: Sequence[Alert]
     panels: list[Shown]
     view: View
@@ -139,7 +130,7 @@ class Dashboard:
         categories = ordered({entry.panel for entry in self._entries})
         context = DashboardContext(
             **{field.name: getattr(metrics, field.name) for field in fields(metrics)},
-            choices=[Choice(category, TITLES.get(category, category)) for category in categories],
+            choices=[Choice(category, panel_title(category)) for category in categories],
             sorts=SORTS,
             wall=inputs.given("kiosk"),
         )

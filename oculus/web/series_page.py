@@ -15,7 +15,7 @@ from oculus.storage import queries
 from oculus.storage import series as stored
 from oculus.storage.latest import Series
 from oculus.web import figures, inputs, points
-from oculus.web.board import TITLES
+from oculus.web.board import panel_of, panel_title
 from oculus.web.series_head import HeadContext, head
 from oculus.web.series_window import WindowContext, window
 from oculus.web.services import Services
@@ -95,8 +95,7 @@ class SeriesPages:
         context = PageContext(
             **vars(standing) | vars(shown),
             title=f"{figures.full_text(series.value, series.unit)} · {symbol}",
-            kind=TITLES.get(series.category)
-            or TITLES.get(series.category.partition(".")[0], series.category),
+            kind=panel_title(panel_of(series.category)),
             choices=tuple(Choice(name, name == chosen) for name in RANGES),
             chosen=chosen,
             tags=tuple(sorted(series.tags.items())),

@@ -9,7 +9,7 @@ from typing import Literal
 from oculus.config.settings import StatusSettings
 from oculus.model import category_of
 from oculus.storage.latest import Series
-from oculus.web.board import TITLES, panel_of
+from oculus.web.board import panel_of, panel_title
 from oculus.web.services import Services
 from oculus.web.view import ordered
 
@@ -126,7 +126,7 @@ def _by_category(known: set[str]) -> Iterator[tuple[str, list[str]]]:
     for target in sorted(known):
         by_panel.setdefault(panel_of(category_of(target)), []).append(target)
     for panel in ordered(by_panel):
-        yield TITLES.get(panel, panel), by_panel[panel]
+        yield panel_title(panel), by_panel[panel]
 
 
 def title_of(symbol: str) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from oculus.web import inputs
-from oculus.web.board import TITLES, Entry
+from oculus.web.board import TITLES, Entry, panel_title
 
 # Rows to a page: what a phone still scrolls through smoothly. A wall screen has more, small ones.
 ROWS = 240
@@ -42,7 +42,7 @@ class Shown:
     @property
     def title(self) -> str:
         """What it is called."""
-        return TITLES.get(self.category, self.category)
+        return panel_title(self.category)
 
 
 @dataclass(frozen=True, slots=True)
